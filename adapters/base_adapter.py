@@ -1,0 +1,177 @@
+"""What every adapter is: its configuration, its contract, and the call that can be aborted at any moment."""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from domain.chat import ChatRequest, ModelInfo
+from domain.deltas import Delta, Finish, TextDelta
+from domain.errors import ProviderError, ProviderTimeout, Stage, UpstreamCut
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that one call may take: to connect, to the first delta, between deltas, and as a whole."""
+
+    connect: float = 5
+    first_token: float = 60
+    idle: float = 60
+    total: float = 300
+
+
+class UpstreamCall:
+    """One call to a provider: its deadlines, and the handle by which another greenlet ends it at once.
+
+    The adapter's transport registers how the socket is shut (``on_abort``); :meth:`abort` may come before that,
+    during it, twice, or after the end.
+    """
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self.deadlines = deadlines
+        self.aborted = False
+        self._started = time.monotonic()
+        self._last_delta: float | None = None
+        self._shut: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+
+    def on_abort(self, shut: Callable[[], None]) -> None:
+        """Register how to end the I/O that is under way; called at once if the call is already aborted."""
+        with self._lock:
+            self._shut = shut
+            aborted = self.aborted
+        if aborted:
+            shut()
+
+    def abort(self) -> None:
+        """End the call: the upstream socket is shut, whatever the call waits for."""
+        with self._lock:
+            self.aborted = True
+            shut = self._shut
+        if shut is not None:
+            shut()
+
+    def mark_delta(self) -> None:
+        """Something meaningful arrived: the first-token deadline is met and the idle deadline starts anew."""
+        self._last_delta = time.monotonic()
+
+    def remaining(self) -> tuple[float, Stage]:
+        """Seconds until the next deadline, and which one it is. Raises :class:`ProviderTimeout` once it has passed."""
+        stage: Stage = "first_token" if self._last_delta is None else "idle"
+        due = (self._last_delta or self._started) + getattr(self.deadlines, stage)
+        total = self._started + self.deadlines.total
+        if total < due:
+            due, stage = total, "total"
+        seconds = due - time.monotonic()
+        if seconds <= 0:
+            raise self.timeout(stage)
+        return seconds, stage
+
+    def timeout(self, stage: Stage) -> ProviderTimeout:
+        """The error for a passed deadline."""
+        return ProviderTimeout(f"The provider did not answer in time ({stage.replace('_', ' ')}).", stage)
+
+
+class ModelConfig(BaseModel):
+    """A model as AI_PROVIDERS declares it; what is left out comes from the catalogue of known models."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    context_window: int | None = Field(None, gt=0)
+    max_output: int | None = Field(None, gt=0)
+    vision: bool | None = None
+    tools: bool | None = None
+    reasoning: bool | None = None
+    stream_usage: bool | None = None
+
+
+class AdapterConfig(BaseModel):
+    """The ``config`` of an AI_PROVIDERS entry. An adapter may extend it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    api_key: SecretStr = SecretStr("")
+    base_url: str = ""
+    models: list[str | ModelConfig] = Field(default_factory=list)
+    default_model: str = ""
+    headers: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_http_address(cls, value: str) -> str:
+        url = urlsplit(value)
+        plain = url.scheme in ("http", "https") and url.hostname and not (url.username or url.query or url.fragment)
+        if value and not plain:
+            raise ValueError("must be http(s)://host[:port][/path], without credentials, query or fragment")
+        return value.rstrip("/")
+
+
+class BaseAdapter(ABC):
+    """One configured provider.
+
+    Subclasses translate and nothing else: they hold no state of a request and never touch the event log.
+    A non-streaming answer is a fold over the same stream.
+    """
+
+    Config: ClassVar[type[AdapterConfig]] = AdapterConfig
+
+    def __init__(self, name: str, config: AdapterConfig) -> None:
+        self.name = name
+        self.config = config
+
+    @property
+    @abstractmethod
+    def enabled(self) -> bool:
+        """Whether the configuration suffices to call it."""
+
+    @property
+    @abstractmethod
+    def models(self) -> Sequence[ModelInfo]:
+        """The declared models, the default one first; never empty when enabled."""
+
+    @abstractmethod
+    def model(self, name: str) -> ModelInfo:
+        """What is known of a model, declared or not: the provider has the last word on which exist."""
+
+    def stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
+        """The answer to ``request``, delta by delta; the last one is a :class:`Finish`.
+
+        Raises a :class:`ProviderError` for every failure, UpstreamCut when the protocol's end marker is missing.
+        After ``call.abort()`` it ends, by an error or by returning early; the caller knows why.
+        """
+        finished = False
+        try:
+            for delta in self._stream(request, call):
+                call.mark_delta()
+                finished = finished or isinstance(delta, Finish)
+                yield delta
+        except ProviderError as error:
+            error.provider = error.provider or self.name
+            raise
+        if not finished:
+            raise UpstreamCut("The provider's answer ended before it was complete.", provider=self.name)
+
+    @abstractmethod
+    def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
+        """The provider's part of :meth:`stream`. It must not build SDK or pydantic objects per event."""
+
+    def discover_models(self) -> Sequence[str]:
+        """The names of the models that the provider offers now; the declared ones where it cannot be asked.
+
+        Raises a :class:`ProviderError`. It may take seconds: never call it while somebody waits for an answer.
+        """
+        return [model.name for model in self.models]
+
+    def title(self, request: ChatRequest, call: UpstreamCall) -> str:
+        """The answer to ``request``, which asks the model to name an exchange. Raises as :meth:`stream` does."""
+        return "".join(delta.text for delta in self.stream(request, call) if isinstance(delta, TextDelta))
+
+
+Providers = Mapping[str, BaseAdapter]
+ProviderEntries = Mapping[str, Mapping[str, Any]]

@@ -1,0 +1,63 @@
+"""Who is calling, for every route: a route is closed unless it declares itself public."""
+
+from typing import Any
+
+import flask_jwt_extended as jwt
+from flask import Flask, current_app, g, request
+from flask_jwt_extended.exceptions import JWTExtendedException
+from jwt.exceptions import PyJWTError
+
+from api.context import principal, services
+from domain.errors import NotAuthenticated, PermissionDenied
+from domain.principal import Principal
+
+
+def identify() -> None:
+    """Before the limits: find out who calls. A bad token is remembered, and refused only where one is needed."""
+    g.principal = None
+    if request.method == "OPTIONS" or not request.headers.get("Authorization"):
+        return
+    try:
+        g.principal = _principal_of_bearer()
+    except NotAuthenticated as error:
+        g.authentication_error = error
+
+
+def enforce() -> None:
+    """After the limits: refuse callers that the route does not admit."""
+    view: Any = current_app.view_functions.get(request.endpoint or "")
+    if view is None or request.method == "OPTIONS" or getattr(view, "is_public", False):
+        return
+    caller = principal()
+    if getattr(view, "is_admin_only", False) and not caller.is_admin:
+        raise PermissionDenied("Only administrators may do this.")
+
+
+def _principal_of_bearer() -> Principal:
+    try:
+        jwt.verify_jwt_in_request()
+        claims = jwt.get_jwt()
+    except (JWTExtendedException, PyJWTError) as error:
+        expired = "expired" in str(error).lower()
+        raise NotAuthenticated(
+            "The access token has expired." if expired else "The access token is not valid.",
+            "token_expired" if expired else "invalid_token",
+        ) from None
+    return services().auth.authenticate(sign_in_id=str(claims.get("sid", "")), user_id=str(claims["sub"]))
+
+
+def init_authentication(app: Flask, secret_key: str, access_ttl_s: int) -> None:
+    """Set up tokens: HS256 only, with issuer, audience and type checked."""
+    app.config.update(
+        JWT_SECRET_KEY=secret_key,
+        JWT_ALGORITHM="HS256",
+        JWT_DECODE_ALGORITHMS=["HS256"],
+        JWT_ENCODE_ISSUER="unichat",
+        JWT_DECODE_ISSUER="unichat",
+        JWT_ENCODE_AUDIENCE="unichat",
+        JWT_DECODE_AUDIENCE="unichat",
+        JWT_ACCESS_TOKEN_EXPIRES=access_ttl_s,
+        JWT_TOKEN_LOCATION=["headers"],
+        JWT_ERROR_MESSAGE_KEY="error",
+    )
+    jwt.JWTManager(app)

@@ -1,0 +1,113 @@
+"""Errors at the edge: our tree, the framework's and anything else become one body with the right status."""
+
+import math
+
+import structlog
+from flask import Flask, Response, current_app, g, request
+from flask_limiter import RateLimitExceeded
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
+
+from api.hardening import MalformedJson, UnsupportedMediaType
+from api.schemas import ApiError
+from domain import errors
+
+log = structlog.get_logger()
+
+_STATUS: dict[type[errors.AppError], int] = {
+    errors.AppError: 500,
+    UnsupportedMediaType: 415,
+    MalformedJson: 400,
+    errors.InvalidInput: 422,
+    errors.TooLarge: 413,
+    errors.NotAuthenticated: 401,
+    errors.PermissionDenied: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.LimitExceeded: 429,
+    errors.Unavailable: 503,
+    errors.ProviderError: 502,
+    errors.ProviderRejected: 422,
+    errors.ModelNotFound: 404,
+    errors.ProviderRateLimited: 429,
+    errors.ProviderUnavailable: 503,
+    errors.ProviderTimeout: 504,
+}
+_HTTP_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "too_large",
+    415: "unsupported_media_type",
+    429: "rate_limited",
+}
+
+
+def status_of(error: errors.AppError) -> int:
+    """The HTTP status of one of our errors: that of its nearest ancestor in the table."""
+    return next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
+
+
+def error_response(
+    status: int, code: str, message: str, *, fields: tuple[str, ...] = (), retry_after: float | None = None
+) -> Response:
+    """The error body; ``retry_after`` in seconds becomes the header, rounded up."""
+    body = ApiError(error=message, code=code, request_id=g.get("request_id", ""), fields=list(fields) or None)
+    g.error_code = code
+    response = current_app.response_class(body.model_dump_json(), status, mimetype="application/json")
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def on_app_error(error: errors.AppError) -> Response:
+    """One of ours."""
+    status = status_of(error)
+    if status >= 500:
+        log.warning("request_failed", code=error.error_code, error=error.message)
+    return error_response(
+        status,
+        error.error_code,
+        error.message,
+        fields=getattr(error, "fields", ()),
+        retry_after=getattr(error, "retry_after", None),
+    )
+
+
+def on_validation_error(error: ValidationError) -> Response:
+    """A body, query or path that does not fit its schema: every fault, none of the values."""
+    faults = [(".".join(map(str, fault["loc"])) or "body", fault["msg"]) for fault in error.errors(include_input=False)]
+    message = "; ".join(f"{place}: {text}" for place, text in faults[:10])
+    return error_response(422, "invalid_request", message, fields=tuple(place for place, _ in faults[:10]))
+
+
+def _on_http_exception(error: HTTPException) -> Response:
+    if error.response is not None:  # an answer that was made on purpose, as by on_validation_error
+        return error.response  # type: ignore[return-value]  # werkzeug's type is the sans-io base
+    status = error.code or 500
+    response = error_response(status, _HTTP_CODES.get(status, "http_error"), error.description or error.name)
+    for name, value in error.get_headers():
+        if name in ("Allow", "Location"):
+            response.headers[name] = value
+    return response
+
+
+def _on_rate_limit(error: RateLimitExceeded) -> Response:
+    return error_response(429, "rate_limited", f"Too many requests: {error.description}.", retry_after=1)
+
+
+def _on_anything_else(error: Exception) -> Response:
+    log.exception("unhandled_error", path=request.path, error_type=type(error).__name__)
+    return error_response(500, "internal_error", "Something went wrong on our side.")
+
+
+def init_errors(app: Flask) -> None:
+    """Register the handlers; 404 and 405 of unknown addresses come here too."""
+    app.register_error_handler(errors.AppError, on_app_error)
+    app.register_error_handler(RateLimitExceeded, _on_rate_limit)
+    app.register_error_handler(HTTPException, _on_http_exception)
+    app.register_error_handler(Exception, _on_anything_else)
+

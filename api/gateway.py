@@ -1,0 +1,38 @@
+"""Puts the gateway together: hooks in their order, and every endpoint file."""
+
+import importlib
+import pkgutil
+
+from flask_openapi import OpenAPI
+
+import api.v1
+from api.authentication import enforce, identify, init_authentication
+from api.errors import init_errors
+from api.hardening import init_cors, init_hardening, require_json
+from api.limits import init_limits
+from api.request_logging import init_request_logging
+from config import Settings
+
+
+def init_gateway(app: OpenAPI, settings: Settings) -> None:
+    """Everything between the socket and the services. The order of the hooks is the order of a request's checks."""
+    init_errors(app)
+    init_hardening(app, max_body=settings.MAX_BODY_BYTES, trusted_proxies=settings.TRUSTED_PROXIES)
+    init_authentication(app, settings.secret_key, settings.ACCESS_TOKEN_TTL_S)
+    init_request_logging(app)
+    app.before_request(identify)
+    limits = {"general": settings.RATE_LIMIT, "chat": settings.RATE_LIMIT_CHAT, "auth": settings.RATE_LIMIT_AUTH}
+    init_limits(app, limits, settings.REDIS_URL)
+    app.before_request(enforce)
+    app.before_request(require_json)
+    if settings.ENABLE_CORS:
+        init_cors(app, settings.cors_origins)
+    register_endpoints(app)
+
+
+def register_endpoints(app: OpenAPI) -> None:
+    """Register the ``bp`` of every module in :mod:`api.v1`: a new endpoint is a new file there, and nothing else."""
+    for module in pkgutil.iter_modules(api.v1.__path__, "api.v1."):
+        blueprint = getattr(importlib.import_module(module.name), "bp", None)
+        if blueprint is not None:
+            app.register_api(blueprint)

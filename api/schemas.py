@@ -1,0 +1,87 @@
+"""The shape of every answer, and the base of every body, query and path schema."""
+
+from functools import cache
+from typing import Any, Generic, Literal, Self, TypeVar
+
+from flask import Response, current_app
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from domain.paging import Page
+
+T = TypeVar("T")
+
+
+@cache
+def _json_schema(model: type[BaseModel]) -> dict[str, Any]:
+    return BaseModel.model_json_schema.__func__(model)  # type: ignore[attr-defined,no-any-return]  # a classmethod
+
+
+class ApiModel(BaseModel):
+    """Base of every schema at the edge. Unknown fields are ignored, so that clients may be newer than the server."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, from_attributes=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        # PostgreSQL cannot store NUL, and nobody types it.
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("must not contain the NUL character")
+        return value
+
+
+class QueryModel(ApiModel):
+    """Base of query schemas: the JSON schema that the framework asks for on each request is made once."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return super().model_json_schema(*args, **kwargs) if args or kwargs else _json_schema(cls)
+
+
+class PageQuery(QueryModel):
+    """Which page of a list."""
+
+    limit: int = Field(20, ge=1, le=100, description="How many items at most.")
+    cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the page before.")
+
+
+class PageOut(ApiModel, Generic[T]):
+    """A page of a list."""
+
+    items: list[T]
+    next_cursor: str | None = Field(None, description="Ask for it to get the next page; null at the end.")
+
+    @classmethod
+    def of(cls, page: Page[Any]) -> Self:
+        """The page as it goes out."""
+        return cls.model_validate(page)
+
+
+class Nothing(ApiModel):
+    """The answer where there is nothing to say."""
+
+
+class Envelope(BaseModel, Generic[T]):
+    """Every success."""
+
+    success: Literal[True] = True
+    data: T
+    error: None = None
+
+
+class ApiError(BaseModel):
+    """Every failure. `code` is stable; `error` is for people; `fields` names what is wrong in the request."""
+
+    success: Literal[False] = False
+    data: None = None
+    error: str
+    code: str
+    request_id: str
+    fields: list[str] | None = None
+
+
+def ok(data: BaseModel | None = None, status: int = 200) -> Response:
+    """The success answer around ``data``."""
+    body = "{}" if data is None else data.model_dump_json()
+    content = f'{{"success":true,"data":{body},"error":null}}'
+    return current_app.response_class(content, status, mimetype="application/json")

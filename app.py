@@ -1,0 +1,84 @@
+"""The composition root: every part is made here, and handed what it needs.
+
+``python app.py`` serves with the same gunicorn and gevent as production.
+"""
+
+if __name__ == "__main__":
+    # Before the imports below: the server process imports them itself, once.
+    from scripts.serve import main
+
+    raise SystemExit(main())
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask_migrate import Migrate
+from flask_openapi import Info, OpenAPI, SecurityScheme
+
+from adapters.registry import load_providers
+from api.errors import on_validation_error
+from api.gateway import init_gateway
+from api.log_setup import configure_logging
+from api.schemas import ApiError
+from config import Settings, ai_providers, load_settings
+from models import db
+from repositories.database import Database, engine_options
+from repositories.schema import ensure_schema
+from repositories.unit_of_work import unit_of_work_on
+from services.auth_service import AuthService
+from services.health_service import HealthService
+from services.registry import Services
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+_ERRORS = {status: ApiError for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)}
+
+
+def create_app(settings: Settings | None = None, providers: Mapping[str, Mapping[str, Any]] | None = None) -> OpenAPI:
+    """The application. ``settings`` come from the environment, ``providers`` (AI_PROVIDERS) from the settings."""
+    settings = settings or load_settings()
+    configure_logging(level=settings.LOGGING_LEVEL, form=settings.LOG_FORMAT, file=settings.LOG_FILE)
+    app = _flask(settings)
+    database = _database(app, settings)
+    app.extensions["unichat"] = _services(settings, database, providers or ai_providers(settings))
+    init_gateway(app, settings)
+    return app
+
+
+def _flask(settings: Settings) -> OpenAPI:
+    app = OpenAPI(
+        "unichat",
+        info=Info(title="UniChat", version="0.1.0", description="One chat API over every AI provider."),
+        security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearerFormat="JWT")},
+        responses=_ERRORS,
+        validation_error_model=ApiError,
+        validation_error_callback=on_validation_error,
+        doc_ui=False,
+        static_folder=None,
+        root_path=str(Path(__file__).parent),
+    )
+    app.openapi_version = "3.1.0"
+    app.url_map.strict_slashes = False
+    app.config.update(SECRET_KEY=settings.secret_key, DEBUG=settings.DEBUG, TESTING=settings.FLASK_ENV == "testing")
+    return app
+
+
+def _database(app: OpenAPI, settings: Settings) -> Database:
+    url = settings.database_url
+    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url, settings.DATABASE_POOL_SIZE)
+    db.init_app(app)
+    Migrate(app, db, directory=str(MIGRATIONS), render_as_batch=True)
+    ensure_schema(url, MIGRATIONS, migrate=settings.AUTO_MIGRATE)
+    with app.app_context():
+        return Database(db.engine)
+
+
+def _services(settings: Settings, database: Database, entries: Mapping[str, Mapping[str, Any]]) -> Services:
+    unit_of_work = unit_of_work_on(database)
+    providers = load_providers(entries)
+    return Services(
+        auth=AuthService(unit_of_work),
+        health=HealthService({"database": database.ping}, providers),
+    )

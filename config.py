@@ -1,0 +1,230 @@
+"""Settings, typed, from the environment and ``.env``; every fault is reported at once, at start.
+
+Every name here stands in ``.env.example`` and ``docs/configuration.md`` too; a test compares the three.
+``<NAME>_FILE`` gives the path of a file that holds the value of ``<NAME>`` (container secrets).
+"""
+
+import json
+import os
+import secrets
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Size = int  # bytes
+Milliseconds = int
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message lists every fault."""
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one process."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, case_sensitive=True, populate_by_name=True
+    )
+
+    # Process
+    FLASK_ENV: Literal["production", "development", "testing"] = "production"
+    DEBUG: bool = False
+    HOST: str = "0.0.0.0"  # noqa: S104  # a container must be reachable; HOST=127.0.0.1 keeps it private
+    PORT: int = Field(3000, ge=0, le=65535)
+    WORKERS: int = Field(1, ge=1, le=64)
+    GRACEFUL_TIMEOUT_S: int = Field(30, ge=10, le=3600)
+    DATA_DIR: Path = Path("data")
+    SECRET_KEY: SecretStr = SecretStr("")
+
+    # Stores
+    DATABASE_URL: str = ""
+    DATABASE_POOL_SIZE: int = Field(20, ge=1, le=1000)
+    AUTO_MIGRATE: bool = True
+    REDIS_URL: str = ""
+
+    # Identity
+    REGISTRATION: Literal["open", "closed", "single"] = "closed"
+    ADMIN_USERNAME: str = ""
+    ADMIN_PASSWORD: SecretStr = SecretStr("")
+    ACCESS_TOKEN_TTL_S: int = Field(900, ge=30, le=86_400)
+    REFRESH_TOKEN_TTL_S: int = Field(30 * 86_400, ge=60)
+
+    # Providers
+    MODEL_NAME: str = ""
+    OPENAI_API_KEY: SecretStr = SecretStr("")
+    OPENAI_BASE_URL: str = ""
+    QWEN_API_KEY: SecretStr = SecretStr("")
+    QWEN_BASE_URL: str = ""
+    DIFY_API_KEY: SecretStr = SecretStr("")
+    DIFY_BASE_URL: str = ""
+    AI_PROVIDERS_FILE: str = ""
+
+    # Chat
+    SSE_HEARTBEAT_INTERVAL_MS: Milliseconds = Field(15_000, ge=100, le=300_000)
+    PROVIDER_CONNECT_MS: Milliseconds = Field(5_000, ge=100)
+    PROVIDER_FIRST_TOKEN_MS: Milliseconds = Field(60_000, ge=100)
+    PROVIDER_MAX_IDLE_MS: Milliseconds = Field(60_000, ge=100)
+    PROVIDER_TIMEOUT_MS: Milliseconds = Field(300_000, ge=100)
+    USAGE_EMIT: bool = True
+    USAGE_PROVIDER_ONLY: bool = False
+    TOKENIZER_MODE: Literal["precise", "heuristic"] = "precise"
+    AUTO_TITLE: bool = True
+    MAX_MESSAGE_CHARS: int = Field(200_000, ge=1)
+    MAX_IMAGES_PER_MESSAGE: int = Field(8, ge=0)
+    MAX_IMAGE_BYTES: Size = Field(5 * 1024 * 1024, ge=1)
+    MAX_BODY_BYTES: Size = Field(32 * 1024 * 1024, ge=1024)
+    MAX_STREAMS_PER_USER: int = Field(20, ge=1)
+
+    # Gateway
+    ENABLE_CORS: bool = True
+    CORS_ORIGIN: str = ""
+    TRUSTED_PROXIES: int = Field(0, ge=0, le=10)
+    RATE_LIMIT: str = "600 per minute"
+    RATE_LIMIT_CHAT: str = "60 per minute"
+    RATE_LIMIT_AUTH: str = "60 per minute"
+
+    # Logs
+    LOGGING_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    LOG_FORMAT: Literal["auto", "json", "text"] = "auto"
+    LOG_FILE: str = ""
+
+    @field_validator("LOGGING_LEVEL", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _complete_driver(cls, url: str) -> str:
+        for plain, driver in (
+            ("mysql", "mysql+pymysql"),
+            ("mariadb", "mysql+pymysql"),
+            ("postgresql", "postgresql+psycopg"),
+            ("postgres", "postgresql+psycopg"),
+        ):
+            if url.startswith(f"{plain}://"):
+                url = f"{driver}://{url.removeprefix(f'{plain}://')}"
+        if url.startswith("mysql+pymysql://") and "charset=" not in url:
+            url += ("&" if "?" in url else "?") + "charset=utf8mb4"
+        return url
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        faults = []
+        if bool(self.ADMIN_USERNAME) != bool(self.ADMIN_PASSWORD.get_secret_value()):
+            faults.append("ADMIN_USERNAME and ADMIN_PASSWORD must be set together")
+        if 0 < len(self.SECRET_KEY.get_secret_value()) < 32:
+            faults.append("SECRET_KEY must have at least 32 characters")
+        if self.WORKERS > 1 and self.database_url.startswith("sqlite"):
+            faults.append("WORKERS > 1 needs DATABASE_URL to be MySQL, MariaDB or PostgreSQL: SQLite serves one worker")
+        if self.ENABLE_CORS and any(not o.startswith(("http://", "https://")) for o in self.cors_origins):
+            faults.append("CORS_ORIGIN must be a comma-separated list of http(s) origins, or empty for any")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in force: DATABASE_URL, else SQLite in the data folder."""
+        return self.DATABASE_URL or f"sqlite:///{self.DATA_DIR.resolve() / 'unichat.db'}"
+
+    @property
+    def cors_origins(self) -> list[str]:
+        """The allowed origins; empty means any, without credentials."""
+        return [origin.strip().rstrip("/") for origin in self.CORS_ORIGIN.split(",") if origin.strip()]
+
+    @property
+    def secret_key(self) -> str:
+        """SECRET_KEY, else the one that was generated once and is kept in the data folder with mode 0600."""
+        return self.SECRET_KEY.get_secret_value() or kept_secret(self.DATA_DIR / "secret_key")
+
+
+def kept_secret(path: Path) -> str:
+    """The secret in ``path``, made on first use. Two processes that race for it end with the same one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)  # unlike rename, it fails when the other process was first
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from ``overrides``, the environment and ``.env``. Raises :class:`ConfigurationError`."""
+    try:
+        return Settings(**(_from_files() | overrides))
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationError("The configuration cannot be used:\n" + "\n".join(lines)) from None
+
+
+def _from_files() -> dict[str, str]:
+    values = {}
+    for name in Settings.model_fields:
+        path = os.environ.get(f"{name}_FILE")
+        if path and not os.environ.get(name):
+            try:
+                values[name] = Path(path).read_text().strip()
+            except OSError as error:
+                raise ConfigurationError(f"{name}_FILE: {error}") from None
+    return values
+
+
+def ai_providers(settings: Settings) -> dict[str, dict[str, Any]]:
+    """AI_PROVIDERS: name -> ``{"adapter_class": dotted path, "config": {...}}``, the preferred provider first.
+
+    The entries below, then those of AI_PROVIDERS_FILE, which add to them or replace them by name.
+    """
+    providers: dict[str, dict[str, Any]] = {
+        "openai": {
+            "adapter_class": "adapters.openai_adapter.OpenAIAdapter",
+            "config": {
+                "api_key": settings.OPENAI_API_KEY.get_secret_value(),
+                "base_url": settings.OPENAI_BASE_URL,
+                "default_model": settings.MODEL_NAME,
+            },
+        },
+        "qwen": {
+            "adapter_class": "adapters.qwen_adapter.QwenAdapter",
+            "config": {
+                "api_key": settings.QWEN_API_KEY.get_secret_value(),
+                "base_url": settings.QWEN_BASE_URL,
+                "default_model": settings.MODEL_NAME if settings.MODEL_NAME.startswith("qw") else "",
+            },
+        },
+        "dify": {
+            "adapter_class": "adapters.dify_adapter.DifyAdapter",
+            "config": {"api_key": settings.DIFY_API_KEY.get_secret_value(), "base_url": settings.DIFY_BASE_URL},
+        },
+        "echo": {"adapter_class": "adapters.echo_adapter.EchoAdapter", "config": {}},
+    }
+    declared = _providers_file(settings.AI_PROVIDERS_FILE) if settings.AI_PROVIDERS_FILE else {}
+    return {**declared, **{name: entry for name, entry in providers.items() if name not in declared}}
+
+
+def _providers_file(path: str) -> dict[str, dict[str, Any]]:
+    try:
+        text = Path(path).read_text()
+        match Path(path).suffix:
+            case ".toml":
+                content = tomllib.loads(text)
+            case ".json":
+                content = json.loads(text)
+            case _:
+                content = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"AI_PROVIDERS_FILE cannot be read: {error}") from None
+    entries = (content or {}).get("providers", content) if isinstance(content, dict) else None
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise ConfigurationError(f"AI_PROVIDERS_FILE {path}: expected a table of provider name -> entry")
+    return entries

@@ -1,0 +1,1 @@
+"""Pure values and errors: no Flask, no SQL, no HTTP, no Redis."""

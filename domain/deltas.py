@@ -1,0 +1,61 @@
+"""What an adapter yields: one neutral vocabulary for every provider's wire."""
+
+import msgspec
+
+from domain.generation import FinishReason
+from domain.usage import Usage
+
+
+class TextDelta(msgspec.Struct, frozen=True, gc=False):
+    """The next piece of the answer."""
+
+    text: str
+
+
+class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
+    """The next piece of the model's reasoning."""
+
+    text: str
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
+    """A fragment of the tool call number ``index``; ``id`` and ``name`` come once, ``arguments`` piece by piece."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class ImageDelta(msgspec.Struct, frozen=True, gc=False):
+    """A finished picture in the answer."""
+
+    url: str
+    alt: str = ""
+
+
+class Replacement(msgspec.Struct, frozen=True, gc=False):
+    """All text so far is void; this stands in its place (moderation)."""
+
+    text: str
+
+
+class UsageReport(msgspec.Struct, frozen=True, gc=False):
+    """The provider's own count. The last one counts."""
+
+    usage: Usage
+
+
+class UpstreamState(msgspec.Struct, frozen=True, gc=False):
+    """Opaque state that the adapter wants back in the session's next request."""
+
+    value: str
+
+
+class Finish(msgspec.Struct, frozen=True, gc=False):
+    """The protocol's end marker: without it an answer is cut, not complete."""
+
+    reason: FinishReason
+
+
+Delta = TextDelta | ReasoningDelta | ToolCallDelta | ImageDelta | Replacement | UsageReport | UpstreamState | Finish

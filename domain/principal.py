@@ -1,0 +1,29 @@
+"""Who is calling."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a user may do: an ADMIN runs the installation, a USER has their own things only."""
+
+    ADMIN = "ADMIN"
+    USER = "USER"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A user together with the credential that they called with.
+
+    ``credential_id`` names the sign-in (token family) or key, for logs and for signing it out.
+    """
+
+    user_id: str
+    username: str
+    role: Role
+    credential_id: str
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this caller administers the installation."""
+        return self.role is Role.ADMIN

@@ -1,0 +1,1 @@
+"""The only place with queries and Redis commands."""

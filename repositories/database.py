@@ -1,0 +1,92 @@
+"""Connections to the database, and where its errors become ours."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.orm import Session, sessionmaker
+
+from domain.errors import AppError, Conflict, InvalidInput, Unavailable
+from repositories import sqlite
+
+_CONNECT_TIMEOUT_S = 3
+_STATEMENT_TIMEOUT_S = 15  # no statement of a request takes this long; a frozen database must not hold it longer
+
+
+def engine_options(url: str, pool_size: int) -> dict[str, Any]:
+    """Arguments for ``create_engine`` by kind of database: pools that fail fast, and drivers that do not hang."""
+    options: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": 0,
+        "pool_timeout": _CONNECT_TIMEOUT_S,
+        "pool_use_lifo": True,
+        "pool_recycle": 280,
+        "pool_pre_ping": True,
+    }
+    match sa.make_url(url).get_backend_name():
+        case "sqlite":
+            options |= {"connect_args": dict(sqlite.CONNECT_ARGS), "poolclass": sa.QueuePool, "pool_pre_ping": False}
+        case "mysql":
+            options |= {
+                "isolation_level": "READ COMMITTED",
+                "connect_args": {
+                    "connect_timeout": _CONNECT_TIMEOUT_S,
+                    "read_timeout": _STATEMENT_TIMEOUT_S,
+                    "write_timeout": _STATEMENT_TIMEOUT_S,
+                },
+            }
+        case "postgresql":
+            options["connect_args"] = {
+                "connect_timeout": _CONNECT_TIMEOUT_S,
+                "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_S * 1000} -c timezone=UTC",
+                "tcp_user_timeout": _STATEMENT_TIMEOUT_S * 1000,
+            }
+    return options
+
+
+class Database:
+    """Opens short transactions on one engine. Nothing that waits for the network may run inside one."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._sessions = sessionmaker(engine, expire_on_commit=False, autoflush=False)
+        # SQLite has one writer: in this process they queue here, fairly and without polling its lock.
+        self._writer: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if engine.dialect.name == "sqlite":
+            sqlite.configure(engine)
+            self._writer = threading.Lock()
+
+    @contextlib.contextmanager
+    def transaction(self, *, writes: bool) -> Iterator[Session]:
+        """One transaction: rolled back on leaving, unless committed.
+
+        Raises :class:`Conflict` for a broken constraint, :class:`Unavailable` when the database cannot serve.
+        """
+        with self._writer if writes else contextlib.nullcontext(), self._sessions() as session:
+            try:
+                session.connection(execution_options={"writes": writes})
+                yield session
+            except exc.SQLAlchemyError as error:
+                raise mapped(error) from error
+
+    def ping(self) -> None:
+        """Raises :class:`Unavailable` unless the database answers."""
+        with self.transaction(writes=False) as session:
+            session.execute(sa.text("SELECT 1"))
+
+
+def mapped(error: exc.SQLAlchemyError) -> AppError | exc.SQLAlchemyError:
+    """Our error for a database error; programming errors stay what they are."""
+    match error:
+        case exc.IntegrityError():
+            return Conflict("This is already taken, or was changed by somebody else at the same moment.")
+        case exc.DataError():
+            return InvalidInput("A value does not fit its field.")
+        case exc.OperationalError() | exc.InterfaceError() | exc.InternalError() | exc.TimeoutError():
+            return Unavailable("The database is not available.", "database_unavailable")
+        case exc.DBAPIError(connection_invalidated=True) | exc.DisconnectionError():
+            return Unavailable("The database is not available.", "database_unavailable")
+    return error

@@ -1,0 +1,98 @@
+"""SQLite without blocking the event loop.
+
+SQLite is a C library: each call, and each wait for its lock, would hold up every greenlet of the worker. Under gevent
+these connections run every statement, its rows included, in a native thread; elsewhere they are plain ones.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from gevent import monkey
+from gevent.threadpool import ThreadPool
+
+_THREADS = 4  # readers run beside the one writer
+_BUSY_TIMEOUT_MS = 5_000  # another process (a migration, a script) may hold the lock; the wait is off the event loop
+
+
+@cache
+def _pool() -> ThreadPool:
+    return ThreadPool(_THREADS)
+
+
+def _off_loop(function: Callable[..., Any], *args: Any) -> Any:
+    if monkey.is_module_patched("socket"):
+        return _pool().apply(function, args)
+    return function(*args)
+
+
+class _Cursor(sqlite3.Cursor):
+    """A cursor whose rows are fetched together with the statement, in the same hop to the thread."""
+
+    _rows: list[Any]
+    _next = 0
+
+    def execute(self, sql: str, parameters: Any = (), /) -> "_Cursor":
+        _off_loop(self._execute, sqlite3.Cursor.execute, sql, parameters)
+        return self
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> "_Cursor":
+        _off_loop(self._execute, sqlite3.Cursor.executemany, sql, parameters)
+        return self
+
+    def _execute(self, method: Callable[..., Any], sql: str, parameters: Any) -> None:
+        method(self, sql, parameters)
+        self._rows, self._next = super().fetchall(), 0
+
+    def fetchone(self) -> Any:
+        if self._next >= len(self._rows):
+            return None
+        self._next += 1
+        return self._rows[self._next - 1]
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        start, self._next = self._next, self._next + (self.arraysize if size is None else size)
+        return self._rows[start : self._next]
+
+    def fetchall(self) -> list[Any]:
+        start, self._next = self._next, len(self._rows)
+        return self._rows[start:]
+
+
+class _Connection(sqlite3.Connection):
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
+
+    def commit(self) -> None:
+        _off_loop(super().commit)
+
+    def rollback(self) -> None:
+        _off_loop(super().rollback)
+
+
+CONNECT_ARGS = {"factory": _Connection, "check_same_thread": False}
+
+
+def configure(engine: sa.Engine) -> None:
+    """Make every connection of ``engine`` durable against a crash of the process, and transactions explicit."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own implicit BEGIN comes too late
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout={_BUSY_TIMEOUT_MS}",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",  # kill -9 loses nothing; a power cut may lose the last commits, never consistency
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _on_begin(connection: sa.Connection) -> None:
+        # A transaction that reads first and writes later can fail at the write; so writers lock at the start.
+        writes = connection.get_execution_options().get("writes", True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,48 @@
+"""One transaction and the repositories that share it."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from repositories.database import Database
+from repositories.generation_repository import GenerationRepository
+from repositories.message_repository import MessageRepository
+from repositories.session_repository import SessionRepository
+from repositories.sign_in_repository import SignInRepository
+from repositories.user_repository import UserRepository
+
+
+class UnitOfWork:
+    """The repositories over one transaction. What is not committed never was."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.users = UserRepository(session)
+        self.sign_ins = SignInRepository(session)
+        self.sessions = SessionRepository(session)
+        self.messages = MessageRepository(session)
+        self.generations = GenerationRepository(session)
+
+    def commit(self) -> None:
+        """Make everything so far permanent."""
+        self._session.commit()
+
+
+class OpenUnitOfWork(Protocol):
+    """``with unit_of_work() as uow: ...; uow.commit()``; ``writes=False`` where nothing is changed."""
+
+    def __call__(self, *, writes: bool = True) -> contextlib.AbstractContextManager[UnitOfWork]:
+        """Open one transaction."""
+
+
+def unit_of_work_on(database: Database) -> OpenUnitOfWork:
+    """The way to open units of work on ``database``."""
+
+    @contextlib.contextmanager
+    def unit_of_work(*, writes: bool = True) -> Iterator[UnitOfWork]:
+        with database.transaction(writes=writes) as session:
+            yield UnitOfWork(session)
+
+    return unit_of_work

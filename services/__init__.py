@@ -1,0 +1,1 @@
+"""Use cases. They own the transactions; they know neither Flask nor SQL nor HTTP."""

@@ -1,0 +1,5 @@
+"""The WSGI application for gunicorn."""
+
+from app import create_app
+
+app = create_app()
