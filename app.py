@@ -40,7 +40,9 @@ def create_app(settings: Settings | None = None, providers: Mapping[str, Mapping
     configure_logging(level=settings.LOGGING_LEVEL, form=settings.LOG_FORMAT, file=settings.LOG_FILE)
     app = _flask(settings)
     database = _database(app, settings)
-    app.extensions["unichat"] = _services(settings, database, providers or ai_providers(settings))
+    app.extensions["unichat"] = _services(
+        settings, database, ai_providers(settings) if providers is None else providers
+    )
     init_gateway(app, settings)
     return app
 

@@ -83,8 +83,8 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    context_window: int | None = Field(None, gt=0)
-    max_output: int | None = Field(None, gt=0)
+    context_window: int | None = Field(default=None, gt=0)
+    max_output: int | None = Field(default=None, gt=0)
     vision: bool | None = None
     tools: bool | None = None
     reasoning: bool | None = None

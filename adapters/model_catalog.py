@@ -147,7 +147,8 @@ def declared_models(config: AdapterConfig, default: str) -> Sequence[ModelInfo]:
     """The models of a provider's configuration, its default one first; ``default`` alone when it names none."""
     models = {info.name: info for info in map(describe, config.models)}
     first = config.default_model or next(iter(models), default)
-    return (models.pop(first, None) or describe(first), *models.values())
+    ordered = {first: models.get(first) or describe(first), **models}
+    return tuple(ordered.values())
 
 
 def _first(declared: _T | None, known: _T) -> _T:

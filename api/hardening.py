@@ -77,7 +77,8 @@ def require_json() -> None:
 
     Raises :class:`UnsupportedMediaType` or :class:`MalformedJson`. The parsed body is kept for the handler.
     """
-    if request.method not in ("POST", "PUT", "PATCH") or not (request.content_length or request.is_chunked):
+    has_body = request.content_length or "Transfer-Encoding" in request.headers
+    if request.url_rule is None or request.method not in ("POST", "PUT", "PATCH") or not has_body:
         return
     if not request.is_json:
         raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
