@@ -9,6 +9,9 @@ if __name__ == "__main__":
 
     raise SystemExit(main())
 
+import os
+import secrets
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 from flask_migrate import Migrate
 from flask_openapi import Info, OpenAPI, SecurityScheme
 
+from adapters.base_adapter import Deadlines
 from adapters.registry import load_providers
 from api.errors import on_validation_error
 from api.gateway import init_gateway
@@ -24,14 +28,26 @@ from api.schemas import ApiError
 from config import Settings, ai_providers, load_settings
 from models import db
 from repositories.database import Database, engine_options
+from repositories.event_log import EventLog
 from repositories.schema import ensure_schema
 from repositories.unit_of_work import unit_of_work_on
 from services.auth_service import AuthService
+from services.chat_service import ChatService
+from services.event_stream_service import EventStreamService
+from services.generation_keeper import GenerationKeeper
+from services.generation_runner import GenerationRunner, StreamOptions
+from services.generation_service import GenerationService
+from services.generation_store import GenerationStore
 from services.health_service import HealthService
+from services.model_choice import ModelChooser
+from services.provider_service import ProviderService
 from services.registry import Services
+from services.session_service import SessionService
+from services.title_service import TitleService
+from services.tokenizer import Tokenizer
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-_ERRORS = {status: ApiError for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)}
+_ERRORS: dict[Any, Any] = {status: ApiError for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)}
 
 
 def create_app(settings: Settings | None = None, providers: Mapping[str, Mapping[str, Any]] | None = None) -> OpenAPI:
@@ -80,7 +96,35 @@ def _database(app: OpenAPI, settings: Settings) -> Database:
 def _services(settings: Settings, database: Database, entries: Mapping[str, Mapping[str, Any]]) -> Services:
     unit_of_work = unit_of_work_on(database)
     providers = load_providers(entries)
+    tokenizer = Tokenizer(settings.TOKENIZER_MODE)
+    event_log = EventLog()
+    owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
+    store = GenerationStore(unit_of_work, tokenizer, owner)
+    runner = GenerationRunner(
+        providers,
+        event_log,
+        store,
+        _deadlines(settings),
+        StreamOptions(settings.USAGE_EMIT, settings.USAGE_PROVIDER_ONLY),
+        TitleService(unit_of_work, providers, on=settings.AUTO_TITLE).after_answer,
+    )
     return Services(
         auth=AuthService(unit_of_work),
+        chat=ChatService(unit_of_work, providers, runner, tokenizer, owner, settings.MAX_STREAMS_PER_USER),
+        event_streams=EventStreamService(unit_of_work, event_log, settings.SSE_HEARTBEAT_INTERVAL_MS / 1000),
+        generations=GenerationService(unit_of_work, runner),
         health=HealthService({"database": database.ping}, providers),
+        keeper=GenerationKeeper(runner, store),
+        providers=ProviderService(providers),
+        runner=runner,
+        sessions=SessionService(unit_of_work, runner, ModelChooser(providers)),
+    )
+
+
+def _deadlines(settings: Settings) -> Deadlines:
+    return Deadlines(
+        connect=settings.PROVIDER_CONNECT_MS / 1000,
+        first_token=settings.PROVIDER_FIRST_TOKEN_MS / 1000,
+        idle=settings.PROVIDER_MAX_IDLE_MS / 1000,
+        total=settings.PROVIDER_TIMEOUT_MS / 1000,
     )

@@ -79,7 +79,7 @@ def on_app_error(error: errors.AppError) -> Response:
 
 def on_validation_error(error: ValidationError) -> Response:
     """A body, query or path that does not fit its schema: every fault, none of the values."""
-    faults = [(".".join(map(str, fault["loc"])) or "body", fault["msg"]) for fault in error.errors(include_input=False)]
+    faults = [(".".join(map(str, fault["loc"])) or "body", fault["msg"].removeprefix("Value error, ")) for fault in error.errors(include_input=False)]
     message = "; ".join(f"{place}: {text}" for place, text in faults[:10])
     return error_response(422, "invalid_request", message, fields=tuple(place for place, _ in faults[:10]))
 

@@ -16,7 +16,7 @@ def init_limits(app: Flask, limits: dict[str, str], redis_url: str) -> None:
     ``limits`` maps class to a limit in the notation of the *limits* library (``"60 per minute"``).
     Without Redis, or while it is down, each worker counts for itself.
     """
-    fast = {"socket_timeout": 0.25, "socket_connect_timeout": 0.25} if redis_url else {}
+    fast: dict[str, Any] = {"socket_timeout": 0.25, "socket_connect_timeout": 0.25} if redis_url else {}
     limiter = Limiter(
         key_func=_caller,
         default_limits=[lambda: limits[limit_class(request.endpoint)]],

@@ -30,7 +30,7 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         """Rotate, unless another worker has done it meanwhile; then only open the new file."""
         with open(f"{self.baseFilename}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if os.fstat(self.stream.fileno()).st_ino == os.stat(self.baseFilename).st_ino:
+            if self.stream is None or os.path.samestat(os.fstat(self.stream.fileno()), os.stat(self.baseFilename)):
                 super().doRollover()
             else:
                 self.stream.close()

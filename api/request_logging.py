@@ -31,7 +31,7 @@ def init_request_logging(app: Flask) -> None:
         response.headers["X-Request-Id"] = g.request_id
         line = _Line(response.status_code)
         if response.is_streamed:
-            response.response = line.watch(response.response)
+            response.response = line.watch(response.iter_encoded())
         response.call_on_close(line.write)
         return response
 

@@ -21,8 +21,7 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     source: UsageSource = UsageSource.PROVIDER
+    total_tokens: int = 0  # prompt and completion together; whatever was given, it is computed
 
-    @property
-    def total_tokens(self) -> int:
-        """Prompt and completion together."""
-        return self.prompt_tokens + self.completion_tokens
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "total_tokens", self.prompt_tokens + self.completion_tokens)

@@ -12,14 +12,14 @@ class GenerationEntity(Base):
     """One run that produces one assistant message.
 
     ``owner`` is the worker that runs it; ``epoch`` fences off a former owner: status changes only
-    where both still match. ``last_seq`` is the number of events in its log, once it has ended.
+    where both still match. ``stop_requested`` reaches the owner from any worker. ``last_seq`` is the number of events in its log, once it has ended.
     """
 
     __tablename__ = "generations"
     __table_args__ = (
         sa.Index(None, "session_id", "created_at"),
         sa.Index(None, "status", "lease_until"),
-        sa.Index(None, "user_id", "created_at"),
+        sa.Index(None, "user_id", "status"),
     )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
@@ -29,6 +29,7 @@ class GenerationEntity(Base):
     owner: Mapped[Code]
     epoch: Mapped[int]
     lease_until: Mapped[datetime]
+    stop_requested: Mapped[bool]
     status: Mapped[Code]
     end_reason: Mapped[Code | None]
     error_code: Mapped[Code | None]

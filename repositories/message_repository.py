@@ -1,6 +1,14 @@
 """Messages of a session: the chosen branch and its alternatives."""
 
+from collections.abc import Collection, Sequence
+from typing import Any, cast
+
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
+
+from domain.paging import Page
+from models import MessageEntity
+from repositories.paging import decode_cursor, page_of
 
 
 class MessageRepository:
@@ -8,3 +16,95 @@ class MessageRepository:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    def add(self, *entities: MessageEntity) -> None:
+        """Store new messages. Raises ``Conflict`` on leaving if another turn took the same position."""
+        self._session.add_all(entities)
+        self._session.flush()
+
+    def get(self, message_id: str, user_id: str) -> MessageEntity | None:
+        """The message, if it is this user's."""
+        query = sa.select(MessageEntity).where(MessageEntity.id == message_id, MessageEntity.user_id == user_id)
+        return self._session.scalar(query, execution_options={"populate_existing": True})
+
+    def last(self, session_id: str, user_id: str) -> MessageEntity | None:
+        """The last message of the chosen branch."""
+        return next(iter(self.latest(session_id, user_id, limit=1)), None)
+
+    def latest(
+        self, session_id: str, user_id: str, *, limit: int, start: int = 0, before: int | None = None
+    ) -> Sequence[MessageEntity]:
+        """The chosen branch from position ``start`` to below ``before``, newest first, at most ``limit``."""
+        query = self._branch(session_id, user_id).where(MessageEntity.position >= start)
+        if before is not None:
+            query = query.where(MessageEntity.position < before)
+        return self._session.scalars(query.order_by(MessageEntity.position.desc()).limit(limit)).all()
+
+    def page(self, session_id: str, user_id: str, *, limit: int, cursor: str | None) -> Page[MessageEntity]:
+        """The chosen branch, oldest first."""
+        query = self._branch(session_id, user_id)
+        if cursor:
+            query = query.where(MessageEntity.position > decode_cursor(cursor, tuple[int])[0])
+        rows = self._session.scalars(query.order_by(MessageEntity.position).limit(limit + 1)).all()
+        return page_of(rows, limit, lambda row: (row.position,))
+
+    def siblings(self, session_id: str, user_id: str, parents: Collection[str | None]) -> dict[str | None, list[str]]:
+        """Parent id -> ids of its children, oldest first; key None holds the session's first messages."""
+        query = sa.select(MessageEntity.parent_id, MessageEntity.id).where(
+            MessageEntity.session_id == session_id, MessageEntity.user_id == user_id
+        )
+        known = [parent for parent in parents if parent is not None]
+        child_of = MessageEntity.parent_id.in_(known)
+        query = query.where(child_of | MessageEntity.parent_id.is_(None) if None in parents else child_of)
+        children: dict[str | None, list[str]] = {}
+        for parent_id, message_id in self._session.execute(query.order_by(MessageEntity.id)):
+            children.setdefault(parent_id, []).append(message_id)
+        return children
+
+    def newest_child(self, message_id: str, user_id: str) -> MessageEntity | None:
+        """The latest alternative that follows a message."""
+        query = sa.select(MessageEntity).where(
+            MessageEntity.parent_id == message_id, MessageEntity.user_id == user_id
+        )
+        return self._session.scalar(query.order_by(MessageEntity.id.desc()).limit(1))
+
+    def leave_branch(self, session_id: str, user_id: str, position: int) -> None:
+        """Take the messages from ``position`` on off the chosen branch; they stay as alternatives."""
+        self._update(
+            MessageEntity.session_id == session_id,
+            MessageEntity.user_id == user_id,
+            MessageEntity.position >= position,
+            values={"position": None},
+        )
+
+    def place(self, message_id: str, user_id: str, position: int) -> None:
+        """Put a message on the chosen branch."""
+        self._update(
+            MessageEntity.id == message_id, MessageEntity.user_id == user_id, values={"position": position}
+        )
+
+    def write(self, message_id: str, user_id: str, **values: Any) -> bool:
+        """Change columns; whether the message is there and this user's."""
+        return self._update(MessageEntity.id == message_id, MessageEntity.user_id == user_id, values=values)
+
+    def write_texts(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Checkpoint partial answers, all in one statement: rows of ``id_``, ``parts_``, ``text_``; running ones only."""
+        table = cast("sa.Table", MessageEntity.__table__)
+        statement = (
+            sa.update(table)
+            .where(table.c.id == sa.bindparam("id_"), table.c.status == "running")
+            .values(parts=sa.bindparam("parts_"), text=sa.bindparam("text_"))
+        )
+        self._session.connection().execute(statement, list(rows))
+
+    def _branch(self, session_id: str, user_id: str) -> sa.Select[MessageEntity]:
+        return sa.select(MessageEntity).where(
+            MessageEntity.session_id == session_id,
+            MessageEntity.user_id == user_id,
+            MessageEntity.position.is_not(None),
+        )
+
+    def _update(self, *conditions: sa.ColumnElement[bool], values: dict[str, Any]) -> bool:
+        query = sa.update(MessageEntity).where(*conditions).values(**values)
+        result = self._session.execute(query, execution_options={"synchronize_session": False})
+        return cast("sa.CursorResult[Any]", result).rowcount > 0

@@ -1,6 +1,17 @@
 """Chat sessions of an owner."""
 
+from datetime import datetime
+from typing import Any, cast
+
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
+
+from domain.paging import Page
+from models import MessageEntity, SessionEntity
+from models.database import UtcDateTime
+from repositories.paging import decode_cursor, page_of
+
+_ORDER = (SessionEntity.pinned, SessionEntity.updated_at, SessionEntity.id)
 
 
 class SessionRepository:
@@ -8,3 +19,59 @@ class SessionRepository:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    def add(self, entity: SessionEntity) -> None:
+        """Store a new session."""
+        self._session.add(entity)
+        self._session.flush()
+
+    def get(self, session_id: str, user_id: str) -> SessionEntity | None:
+        """The session, if it is this user's."""
+        query = sa.select(SessionEntity).where(SessionEntity.id == session_id, SessionEntity.user_id == user_id)
+        return self._session.scalar(query, execution_options={"populate_existing": True})
+
+    def page(self, user_id: str, *, limit: int, cursor: str | None, archived: bool, text: str) -> Page[SessionEntity]:
+        """Pinned ones first, then the latest used; ``text`` is looked for in titles and messages."""
+        query = sa.select(SessionEntity).where(SessionEntity.user_id == user_id, SessionEntity.archived == archived)
+        if text:
+            query = query.where(_mentions(user_id, text))
+        if cursor:
+            pinned, updated_at, session_id = decode_cursor(cursor, tuple[bool, datetime, str])
+            query = query.where(
+                sa.tuple_(*_ORDER)
+                < sa.tuple_(
+                    sa.literal(pinned, sa.Boolean()), sa.literal(updated_at, UtcDateTime()), sa.literal(session_id)
+                )
+            )
+        rows = self._session.scalars(query.order_by(*(column.desc() for column in _ORDER)).limit(limit + 1)).all()
+        return page_of(rows, limit, lambda row: (row.pinned, row.updated_at, row.id))
+
+    def update(self, session_id: str, user_id: str, **values: Any) -> bool:
+        """Change columns; whether the session is there and this user's."""
+        query = sa.update(SessionEntity).where(SessionEntity.id == session_id, SessionEntity.user_id == user_id)
+        return self._changed(query.values(**values))
+
+    def set_made_title(self, session_id: str, user_id: str, title: str) -> bool:
+        """Give the title that the model made, unless the user has named the session meanwhile."""
+        query = sa.update(SessionEntity).where(
+            SessionEntity.id == session_id, SessionEntity.user_id == user_id, SessionEntity.title_source == "words"
+        )
+        return self._changed(query.values(title=title, title_source="model"))
+
+    def delete(self, session_id: str, user_id: str) -> bool:
+        """Delete it with all that hangs on it; whether there was such a session of this user."""
+        query = sa.delete(SessionEntity).where(SessionEntity.id == session_id, SessionEntity.user_id == user_id)
+        return self._changed(query)
+
+    def _changed(self, query: Any) -> bool:
+        result = self._session.execute(query, execution_options={"synchronize_session": False})
+        return cast("sa.CursorResult[Any]", result).rowcount == 1
+
+
+def _mentions(user_id: str, text: str) -> sa.ColumnElement[bool]:
+    found = sa.select(MessageEntity.id).where(
+        MessageEntity.session_id == SessionEntity.id,
+        MessageEntity.user_id == user_id,
+        MessageEntity.text.icontains(text, autoescape=True),
+    )
+    return SessionEntity.title.icontains(text, autoescape=True) | found.exists()

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 from services.auth_service import AuthService
+from services.chat_service import ChatService
+from services.event_stream_service import EventStreamService
+from services.generation_keeper import GenerationKeeper
+from services.generation_runner import GenerationRunner
+from services.generation_service import GenerationService
 from services.health_service import HealthService
+from services.provider_service import ProviderService
+from services.session_service import SessionService
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,4 +18,11 @@ class Services:
     """One of each."""
 
     auth: AuthService
+    chat: ChatService
+    event_streams: EventStreamService
+    generations: GenerationService
     health: HealthService
+    keeper: GenerationKeeper
+    providers: ProviderService
+    runner: GenerationRunner
+    sessions: SessionService

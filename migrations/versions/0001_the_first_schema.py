@@ -92,6 +92,7 @@ def upgrade() -> None:
     sa.Column('owner', sa.String(length=64).with_variant(mysql.VARCHAR(charset='ascii', collation='ascii_bin', length=64), 'mariadb').with_variant(mysql.VARCHAR(charset='ascii', collation='ascii_bin', length=64), 'mysql'), nullable=False),
     sa.Column('epoch', sa.Integer(), nullable=False),
     sa.Column('lease_until', UtcDateTime(), nullable=False),
+    sa.Column('stop_requested', sa.Boolean(), nullable=False),
     sa.Column('status', sa.String(length=64).with_variant(mysql.VARCHAR(charset='ascii', collation='ascii_bin', length=64), 'mariadb').with_variant(mysql.VARCHAR(charset='ascii', collation='ascii_bin', length=64), 'mysql'), nullable=False),
     sa.Column('end_reason', sa.String(length=64).with_variant(mysql.VARCHAR(charset='ascii', collation='ascii_bin', length=64), 'mariadb').with_variant(mysql.VARCHAR(charset='ascii', collation='ascii_bin', length=64), 'mysql'), nullable=True),
     sa.Column('error_code', sa.String(length=64).with_variant(mysql.VARCHAR(charset='ascii', collation='ascii_bin', length=64), 'mariadb').with_variant(mysql.VARCHAR(charset='ascii', collation='ascii_bin', length=64), 'mysql'), nullable=True),
@@ -114,7 +115,7 @@ def upgrade() -> None:
     with op.batch_alter_table('generations', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_generations_session_id_created_at'), ['session_id', 'created_at'], unique=False)
         batch_op.create_index(batch_op.f('ix_generations_status_lease_until'), ['status', 'lease_until'], unique=False)
-        batch_op.create_index(batch_op.f('ix_generations_user_id_created_at'), ['user_id', 'created_at'], unique=False)
+        batch_op.create_index(batch_op.f('ix_generations_user_id_status'), ['user_id', 'status'], unique=False)
 
     op.create_table('messages',
     sa.Column('id', sa.String(length=40).with_variant(mysql.VARCHAR(charset='ascii', collation='ascii_bin', length=40), 'mariadb').with_variant(mysql.VARCHAR(charset='ascii', collation='ascii_bin', length=40), 'mysql'), nullable=False),
@@ -157,7 +158,7 @@ def downgrade() -> None:
 
     op.drop_table('messages')
     with op.batch_alter_table('generations', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_generations_user_id_created_at'))
+        batch_op.drop_index(batch_op.f('ix_generations_user_id_status'))
         batch_op.drop_index(batch_op.f('ix_generations_status_lease_until'))
         batch_op.drop_index(batch_op.f('ix_generations_session_id_created_at'))
 

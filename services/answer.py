@@ -1,0 +1,114 @@
+"""An answer while it grows: what goes to the event log next, and what is saved. Both always hold the same text."""
+
+import time
+from typing import Any
+
+import msgspec
+
+from domain import deltas, events
+from domain.messages import Image, Part, Reasoning, Text, ToolCall, text_of
+from domain.usage import Usage
+
+
+class Answer:
+    """Takes deltas in; gives events out, small ones joined; and the message's parts at any moment."""
+
+    def __init__(self) -> None:
+        self._reasoning: list[str] = []
+        self._text: list[str] = []
+        self._others: list[Part] = []
+        self._tool_calls: dict[int, ToolCall] = {}
+        self._outbox: list[events.Event] = []
+        self._pending: list[str] = []  # text of one kind that is not an event yet
+        self._pending_kind: type[events.Content | events.Reasoning] = events.Content
+        self.usage: Usage | None = None
+        self.upstream_state: str | None = None
+        self.finish_reason: str | None = None
+        self.first_delta_at: float | None = None
+        self.size = 0
+
+    def add(self, delta: deltas.Delta) -> None:
+        """Take in one delta."""
+        match delta:
+            case deltas.TextDelta(text=text):
+                self._add_text(events.Content, self._text, text)
+            case deltas.ReasoningDelta(text=text):
+                self._add_text(events.Reasoning, self._reasoning, text)
+            case deltas.ToolCallDelta():
+                self._add_tool_call(delta)
+            case deltas.ImageDelta(url=url, alt=alt):
+                self._others.append(Image(url=url, alt=alt))
+                self._emit(events.Image(url=url, alt=alt))
+            case deltas.Replacement(text=text):
+                self._text[:] = [text]
+                self._emit(events.Replace(content=text))
+            case deltas.UsageReport(usage=usage):
+                self.usage = usage
+            case deltas.UpstreamState(value=value):
+                self.upstream_state = value
+            case deltas.Finish(reason=reason):
+                self.finish_reason = reason
+
+    def _add_text(self, kind: type[events.Content | events.Reasoning], whole: list[str], text: str) -> None:
+        if not text:
+            return
+        if self.first_delta_at is None:
+            self.first_delta_at = time.time()
+        if kind is not self._pending_kind:
+            self._join_pending()
+            self._pending_kind = kind
+        self._pending.append(text)
+        whole.append(text)
+        self.size += len(text)
+
+    def _add_tool_call(self, delta: deltas.ToolCallDelta) -> None:
+        call = self._tool_calls.get(delta.index) or ToolCall(id="", name="", arguments="")
+        self._tool_calls[delta.index] = ToolCall(
+            id=delta.id or call.id, name=delta.name or call.name, arguments=call.arguments + delta.arguments
+        )
+        self.size += len(delta.arguments)
+
+    def _emit(self, event: events.Event) -> None:
+        self._join_pending()
+        self._outbox.append(event)
+
+    def _join_pending(self) -> None:
+        if self._pending:
+            self._outbox.append(self._pending_kind(content="".join(self._pending)))
+            self._pending.clear()
+
+    def take_events(self) -> list[bytes]:
+        """The events since the last time, encoded."""
+        self._join_pending()
+        taken, self._outbox = self._outbox, []
+        return [events.encode(event) for event in taken]
+
+    def close(self) -> None:
+        """No more deltas: complete tool calls become events."""
+        for call in self._tool_calls.values():
+            self._emit(events.ToolCall(id=call.id, name=call.name, arguments=call.arguments))
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing that a person could use."""
+        return not (self._tool_calls or self._others or any(self._text))
+
+    def parts(self, *, complete: bool) -> list[Part]:
+        """The message so far; tool calls only once their arguments are ``complete``: half ones must never be run."""
+        parts: list[Part] = []
+        if self._reasoning:
+            parts.append(Reasoning(text="".join(self._reasoning)))
+        if self._text:
+            parts.append(Text(text="".join(self._text)))
+        parts += self._others
+        return parts + list(self._tool_calls.values()) if complete else parts
+
+    def completion_text(self) -> str:
+        """All that the model wrote, for counting."""
+        calls = [call.name + call.arguments for call in self._tool_calls.values()]
+        return "".join([*self._reasoning, *self._text, *calls])
+
+
+def columns_of(parts: list[Part]) -> dict[str, Any]:
+    """The two columns that hold parts."""
+    return {"parts": msgspec.to_builtins(parts), "text": text_of(parts)}

@@ -1,0 +1,315 @@
+"""Turns of a chat: a message comes in, a generation answers it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from adapters.base_adapter import Providers
+from domain.chat import ChatRequest, PromptMessage
+from domain.clock import now
+from domain.errors import Conflict, InvalidInput, LimitExceeded, NotFound, UnsupportedInput
+from domain.generation import GenerationStatus
+from domain.identifiers import new_id
+from domain.messages import Image, Message, MessageRole, Part, parts_from, text_of
+from domain.principal import Principal
+from models import GenerationEntity, MessageEntity, SessionEntity
+from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
+from services.answer import columns_of
+from services.generation_runner import GenerationRunner, Live
+from services.generation_store import LEASE
+from services.model_choice import ModelChoice, ModelChooser
+from services.prompt_builder import fit, without_reasoning
+from services.session_service import SessionSettings, new_session, title_from_words
+from services.tokenizer import Tokenizer
+from services.turn import Turn
+
+_HISTORY = 400  # messages of the branch that are looked at for a prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a turn is to be answered, where it differs from its session's settings."""
+
+    provider: str | None = None
+    model: str | None = None
+    settings: SessionSettings = field(default_factory=SessionSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a turn goes in its session: ``position`` of its first new message, which follows ``parent_id``."""
+
+    session: SessionEntity
+    parent_id: str | None
+    position: int
+    is_new: bool = False
+    rewinds: bool = False  # what the provider itself remembers of the session goes further than this
+
+
+class ChatService:
+    """Begins turns, and waits for their answers."""
+
+    def __init__(
+        self,
+        unit_of_work: OpenUnitOfWork,
+        providers: Providers,
+        runner: GenerationRunner,
+        tokenizer: Tokenizer,
+        owner: str,
+        max_streams_per_user: int,
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._chooser = ModelChooser(providers)
+        self._runner = runner
+        self._tokenizer = tokenizer
+        self._owner = owner
+        self._max_streams_per_user = max_streams_per_user
+
+    def send(self, principal: Principal, session_id: str | None, parts: Sequence[Part], asked: Asked) -> Live:
+        """Store a user message, and begin to answer it. Without a session, one is made with the asked settings.
+
+        Raises NotFound, UnsupportedInput (pictures for a model that cannot see), ContextTooLong,
+        Conflict ``session_busy`` while the session's last answer is still running, LimitExceeded, Unavailable.
+        """
+        place = self._end_of(principal, session_id, asked, parts)
+        return self._begin(principal, place, asked, list(parts))
+
+    def edit(self, principal: Principal, message_id: str, parts: Sequence[Part], asked: Asked) -> Live:
+        """Send a user message again in other words: the old one and what followed it stay as an alternative."""
+        with self._unit_of_work(writes=False) as uow:
+            old = _own_message(uow, principal, message_id, MessageRole.USER)
+            place = _Place(_session_of(uow, principal, old), old.parent_id, _position(old), rewinds=True)
+        return self._begin(principal, place, asked, list(parts))
+
+    def regenerate(self, principal: Principal, message_id: str | None, session_id: str | None, asked: Asked) -> Live:
+        """Answer again: the earlier answer stays as an alternative that can be chosen again.
+
+        ``message_id`` is the answer (or the question) to repeat; with ``session_id`` alone, it is the session's last.
+        """
+        with self._unit_of_work(writes=False) as uow:
+            if message_id is None:
+                message_id = _last_message_id(uow, principal, session_id)
+            message = uow.messages.get(message_id, principal.user_id)
+            if message is not None and message.role == MessageRole.ASSISTANT and message.parent_id:
+                message = uow.messages.get(message.parent_id, principal.user_id)
+            if message is None:
+                raise NotFound("There is no such message.", "message_not_found")
+            place = _Place(_session_of(uow, principal, message), message.id, _position(message) + 1, rewinds=True)
+        return self._begin(principal, place, asked, None)
+
+    def answer(self, live: Live) -> Message:
+        """Wait for the answer. Raises the provider's error when it failed; what came before is kept in the session."""
+        live.finished.wait()
+        if live.error is not None and live.stop_reason is None:
+            raise live.error
+        if live.message is None:
+            raise Conflict("The session was deleted before its answer was there.", "session_deleted")
+        return live.message
+
+    # One turn, step by step
+
+    def _end_of(self, principal: Principal, session_id: str | None, asked: Asked, parts: Sequence[Part]) -> _Place:
+        if session_id is None:
+            choice = self._chooser.choose(asked.provider, asked.model)
+            title = title_from_words(text_of(parts))
+            session = new_session(principal, asked.settings, choice.provider, choice.model.name, title)
+            return _Place(session, None, 0, is_new=True)
+        with self._unit_of_work(writes=False) as uow:
+            session_row = uow.sessions.get(session_id, principal.user_id)
+            if session_row is None:
+                raise NotFound("There is no such session.", "session_not_found")
+            last = uow.messages.last(session_id, principal.user_id)
+        if last is None:
+            return _Place(session_row, None, 0)
+        return _Place(session_row, last.id, (last.position or 0) + 1)
+
+    def _begin(self, principal: Principal, place: _Place, asked: Asked, parts: list[Part] | None) -> Live:
+        """Store the turn (``parts`` is the user's message, None to answer the existing one) and start to answer it."""
+        self._runner.check_open()
+        session = place.session
+        choice = self._chooser.choose(*_asked_model(asked, session))
+        history = self._history(principal, place, parts)
+        _check_pictures(choice, history)
+        request = fit(
+            _request(principal, place, asked.settings, choice, history),
+            window=choice.model.context_window,
+            max_output=choice.model.max_output,
+            count=self._tokenizer.count,
+        )
+        turn = self._store(principal, place, choice, request, parts)
+        return self._runner.submit(turn)
+
+    def _history(self, principal: Principal, place: _Place, parts: list[Part] | None) -> list[PromptMessage]:
+        history = []
+        if not place.is_new and place.position:
+            # An answer to a message from before the context was cleared still needs that message.
+            start = min(place.session.context_start, place.position if parts else place.position - 1)
+            with self._unit_of_work(writes=False) as uow:
+                rows = uow.messages.latest(
+                    place.session.id, principal.user_id, limit=_HISTORY, start=start, before=place.position
+                )
+            history = [_prompt_message(row) for row in reversed(rows)]
+        if parts is not None:
+            history.append(PromptMessage(MessageRole.USER, parts))
+        return [message for message in history if message.parts]
+
+    def _store(
+        self, principal: Principal, place: _Place, choice: ModelChoice, request: ChatRequest, parts: list[Part] | None
+    ) -> Turn:
+        session, moment = place.session, now()
+        question = None if parts is None else _user_message(principal, place, parts)
+        answer = _assistant_message(principal, place, choice, question)
+        generation = _generation(answer, choice, self._owner)
+        title = title_from_words(text_of(parts or []))
+        with self._unit_of_work() as uow:
+            self._check_limits(uow, principal, session.id)
+            if place.is_new:
+                uow.sessions.add(session)
+            else:
+                uow.messages.leave_branch(session.id, principal.user_id, place.position)
+                named = {"title": title, "title_source": "words"} if session.title_source == "none" and title else {}
+                uow.sessions.update(session.id, principal.user_id, updated_at=moment, **named)
+            uow.messages.add(*([question] if question else []), answer)
+            uow.generations.add(generation)
+            uow.commit()
+        return Turn(
+            generation_id=generation.id,
+            message_id=answer.id,
+            session_id=session.id,
+            user_id=principal.user_id,
+            epoch=generation.epoch,
+            provider=choice.provider,
+            request=request,
+            context_limit=choice.model.context_window,
+            created_at=moment,
+            wants_title=session.title_source in ("none", "words") and place.position == 0,
+            is_alternative=place.rewinds,
+        )
+
+    def _check_limits(self, uow: UnitOfWork, principal: Principal, session_id: str) -> None:
+        if uow.generations.running_in(session_id, principal.user_id) is not None:
+            raise Conflict("The session's last answer is still running; stop it or wait for it.", "session_busy")
+        if uow.generations.count_running(principal.user_id) >= self._max_streams_per_user:
+            raise LimitExceeded("Too many answers are running at once.", "too_many_streams", retry_after=5)
+
+
+def _asked_model(asked: Asked, session: SessionEntity) -> tuple[str | None, str | None]:
+    """What the turn asks for wins; the session's model counts only at the session's provider."""
+    if asked.provider is None and asked.model is None:
+        return session.provider, session.model
+    if asked.provider in (None, session.provider):
+        return asked.provider if asked.model else session.provider, asked.model or session.model
+    return asked.provider, asked.model
+
+
+def _request(
+    principal: Principal,
+    place: _Place,
+    settings: SessionSettings,
+    choice: ModelChoice,
+    history: Sequence[PromptMessage],
+) -> ChatRequest:
+    session, temperature, max_tokens = place.session, settings.temperature, settings.max_tokens
+    remembered = not place.rewinds and session.upstream_provider == choice.provider
+    return ChatRequest(
+        model=choice.model.name,
+        messages=history,
+        system=session.system_prompt if settings.system_prompt is None else settings.system_prompt,
+        temperature=session.temperature if temperature is None else temperature,
+        max_tokens=session.max_tokens if max_tokens is None else max_tokens,
+        end_user=principal.user_id,
+        upstream_state=(session.upstream_state or "") if remembered else "",
+    )
+
+
+def _check_pictures(choice: ModelChoice, history: Sequence[PromptMessage]) -> None:
+    if choice.model.capabilities.vision or not history:
+        return
+    if any(isinstance(part, Image) for part in history[-1].parts):
+        raise UnsupportedInput(f"The model {choice.model.name} cannot see pictures.", "model_cannot_see", ("attachments",))
+
+
+def _prompt_message(row: MessageEntity) -> PromptMessage:
+    return PromptMessage(MessageRole(row.role), without_reasoning(parts_from(row.parts)))
+
+
+def _user_message(principal: Principal, place: _Place, parts: list[Part]) -> MessageEntity:
+    return MessageEntity(
+        id=new_id("msg"),
+        session_id=place.session.id,
+        user_id=principal.user_id,
+        parent_id=place.parent_id,
+        position=place.position,
+        role=MessageRole.USER,
+        status=GenerationStatus.COMPLETED,
+        created_at=now(),
+        **columns_of(parts),
+    )
+
+
+def _assistant_message(
+    principal: Principal, place: _Place, choice: ModelChoice, question: MessageEntity | None
+) -> MessageEntity:
+    return MessageEntity(
+        id=new_id("msg"),
+        session_id=place.session.id,
+        user_id=principal.user_id,
+        parent_id=question.id if question else place.parent_id,
+        position=place.position + (1 if question else 0),
+        role=MessageRole.ASSISTANT,
+        status=GenerationStatus.RUNNING,
+        provider=choice.provider,
+        model=choice.model.name,
+        generation_id=new_id("gen"),
+        created_at=now(),
+        **columns_of([]),
+    )
+
+
+def _generation(answer: MessageEntity, choice: ModelChoice, owner: str) -> GenerationEntity:
+    return GenerationEntity(
+        id=answer.generation_id,
+        session_id=answer.session_id,
+        user_id=answer.user_id,
+        message_id=answer.id,
+        owner=owner,
+        epoch=1,
+        lease_until=now() + LEASE,
+        stop_requested=False,
+        status=GenerationStatus.RUNNING,
+        provider=choice.provider,
+        model=choice.model.name,
+        context_limit=choice.model.context_window,
+        created_at=answer.created_at,
+    )
+
+
+def _own_message(uow: UnitOfWork, principal: Principal, message_id: str, role: MessageRole) -> MessageEntity:
+    message = uow.messages.get(message_id, principal.user_id)
+    if message is None:
+        raise NotFound("There is no such message.", "message_not_found")
+    if message.role != role:
+        raise InvalidInput(f"This is not a message of the {role}.", "wrong_role", ("message_id",))
+    return message
+
+
+def _session_of(uow: UnitOfWork, principal: Principal, message: MessageEntity) -> SessionEntity:
+    session = uow.sessions.get(message.session_id, principal.user_id)
+    if session is None:
+        raise NotFound("There is no such session.", "session_not_found")
+    return session
+
+
+def _position(message: MessageEntity) -> int:
+    if message.position is None:
+        raise Conflict("Choose this alternative first.", "not_on_branch")
+    return message.position
+
+
+def _last_message_id(uow: UnitOfWork, principal: Principal, session_id: str | None) -> str:
+    if session_id is None or uow.sessions.get(session_id, principal.user_id) is None:
+        raise NotFound("There is no such session.", "session_not_found")
+    last = uow.messages.last(session_id, principal.user_id)
+    if last is None:
+        raise Conflict("There is nothing to answer in this session yet.", "session_empty")
+    return last.id
+

@@ -1,0 +1,280 @@
+"""Runs generations: one producer each, which belongs to the worker and not to the request that began it."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from adapters.base_adapter import Deadlines, Providers, UpstreamCall
+from domain import events
+from domain.errors import ProviderError, ProviderTimeout, Unavailable, UpstreamCut
+from domain.generation import EndReason, GenerationStatus
+from domain.messages import Message
+from repositories.event_log import EventLog
+from services.answer import Answer
+from services.generation_store import GenerationStore, Outcome
+from services.turn import Turn
+
+log = structlog.get_logger()
+
+_STOP_WAIT_S = 3.0
+_MAX_ANSWER_CHARS = 4 * 1024 * 1024
+
+
+class AnswerTooLarge(ProviderError):
+    """The answer passed what one message may hold."""
+
+    code = "answer_too_large"
+
+
+class EmptyAnswer(ProviderError):
+    """The provider finished without having said anything."""
+
+    code = "empty_answer"
+    retryable = True
+
+
+class Live:
+    """One running generation of this worker."""
+
+    def __init__(self, turn: Turn, deadlines: Deadlines) -> None:
+        self.turn = turn
+        self.call = UpstreamCall(deadlines)
+        self.answer = Answer()
+        self.lock = threading.Lock()  # the producer and the flusher both move events to the log
+        self.finished = threading.Event()
+        self.stop_reason: EndReason | None = None
+        self.error: ProviderError | None = None
+        self.message: Message | None = None
+        self.flushed_at = 0.0
+        self.checkpointed = 0
+
+    def stop(self, reason: EndReason) -> None:
+        """End it now: the upstream socket is closed, and no further delta counts."""
+        self.stop_reason = self.stop_reason or reason
+        self.call.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """How streams behave: ``usage_emit`` sends usage events, ``usage_provider_only`` only the provider's own counts."""
+
+    usage_emit: bool = True
+    usage_provider_only: bool = False
+
+
+class GenerationRunner:
+    """All running generations of this worker."""
+
+    def __init__(
+        self,
+        providers: Providers,
+        event_log: EventLog,
+        store: GenerationStore,
+        deadlines: Deadlines,
+        options: StreamOptions,
+        after_answer: Callable[[Turn, Message], None],
+    ) -> None:
+        self._providers = providers
+        self._event_log = event_log
+        self._store = store
+        self._deadlines = deadlines
+        self._options = options
+        self._after_answer = after_answer
+        self._live: dict[str, Live] = {}
+        self._dirty: set[Live] = set()
+        self._wake = threading.Event()
+        self._draining = False
+        self._flusher: threading.Thread | None = None
+
+    def check_open(self) -> None:
+        """Raises :class:`Unavailable` when this worker is going down and takes no new turn."""
+        if self._draining:
+            raise Unavailable("This node is restarting.", "shutting_down", retry_after=2)
+
+    def submit(self, turn: Turn) -> Live:
+        """Begin to answer a stored turn."""
+        live = Live(turn, self._deadlines)
+        self._event_log.open(turn.generation_id)
+        self._live[turn.generation_id] = live
+        start = events.Start(turn.message_id, turn.generation_id, turn.session_id, turn.provider, turn.request.model)
+        self._event_log.append(turn.generation_id, [events.encode(start)])
+        self._start_flusher()
+        threading.Thread(target=self._produce, args=(live,), name=turn.generation_id, daemon=True).start()
+        return live
+
+    def get(self, generation_id: str) -> Live | None:
+        """The generation, if it runs here."""
+        return self._live.get(generation_id)
+
+    def all(self) -> list[Live]:
+        """Every generation that runs here now."""
+        return list(self._live.values())
+
+    def stop(self, generation_id: str) -> bool | None:
+        """Stop it: True once its socket is closed and its text saved, False if that is still under way.
+
+        None if it does not run here.
+        """
+        live = self._live.get(generation_id)
+        if live is None:
+            return None
+        live.stop(EndReason.USER_STOP)
+        return live.finished.wait(_STOP_WAIT_S)
+
+    def begin_drain(self) -> None:
+        """Take no new turn from now on."""
+        self._draining = True
+
+    def drain(self, seconds: float) -> None:
+        """Let what runs come to its end within ``seconds``; then interrupt the rest and save what it has."""
+        self.begin_drain()
+        deadline = time.monotonic() + seconds
+        for live in self.all():
+            live.finished.wait(max(0.0, deadline - time.monotonic()))
+        for live in self.all():
+            live.stop(EndReason.SHUTDOWN)
+        for live in self.all():
+            live.finished.wait(_STOP_WAIT_S)
+
+    # The producer
+
+    def _produce(self, live: Live) -> None:
+        try:
+            self._consume(live)
+        except ProviderError as error:
+            live.error = error
+        except Exception:
+            log.exception("generation_crashed", generation_id=live.turn.generation_id)
+            live.error = ProviderError("Something went wrong on our side.", "internal_error")
+        try:
+            self._finish(live)
+        except Exception:
+            log.exception("generation_not_finished", generation_id=live.turn.generation_id)
+            self._close_log(live, None)
+        finally:
+            self._live.pop(live.turn.generation_id, None)
+            live.finished.set()
+        if live.message is not None and live.message.status is GenerationStatus.COMPLETED:
+            self._after_answer(live.turn, live.message)
+
+    def _consume(self, live: Live) -> None:
+        adapter = self._providers[live.turn.provider]
+        answer, window = live.answer, self._window()
+        for delta in adapter.stream(live.turn.request, live.call):
+            if live.stop_reason is not None:
+                return
+            with live.lock:
+                answer.add(delta)
+            if answer.size > _MAX_ANSWER_CHARS:
+                live.call.abort()
+                raise AnswerTooLarge("The answer is longer than a message may be.", provider=live.turn.provider)
+            if time.monotonic() - live.flushed_at >= window:
+                self._flush(live)
+                window = self._window()
+            else:
+                self._dirty.add(live)
+                self._wake.set()
+        if answer.empty and answer.finish_reason == "stop":
+            raise EmptyAnswer("The provider finished without an answer.", provider=live.turn.provider)
+
+    def _window(self) -> float:
+        """Seconds in which deltas are joined into one event: wider under load, where nobody can tell the difference."""
+        return min(0.15, 0.02 + len(self._live) * 0.0002)
+
+    def _flush(self, live: Live) -> None:
+        with live.lock:
+            news = live.answer.take_events()
+            if news:
+                self._event_log.append(live.turn.generation_id, news)
+            live.flushed_at = time.monotonic()
+
+    # The flusher: what a producer holds back while it waits for the next delta
+
+    def _start_flusher(self) -> None:
+        if self._flusher is None or not self._flusher.is_alive():
+            self._flusher = threading.Thread(target=self._flush_forever, name="flusher", daemon=True)
+            self._flusher.start()
+
+    def _flush_forever(self) -> None:
+        while True:
+            self._wake.wait()
+            time.sleep(self._window())
+            self._wake.clear()
+            waiting, self._dirty = self._dirty, set()
+            for live in waiting:
+                if live.turn.generation_id in self._live:
+                    self._flush(live)
+
+    # The end
+
+    def _finish(self, live: Live) -> None:
+        outcome = self._outcome(live)
+        with live.lock:
+            if outcome.status is GenerationStatus.COMPLETED:
+                live.answer.close()
+            news = live.answer.take_events() + [events.encode(event) for event in self._closing(live, outcome)]
+            last_seq = self._event_log.append(live.turn.generation_id, news) + 1
+        live.message = self._store.finish(live.turn, live.answer, outcome, last_seq=last_seq)
+        self._close_log(live, live.message)
+        log.info(
+            "generation_finished",
+            generation_id=live.turn.generation_id,
+            provider=live.turn.provider,
+            model=live.turn.request.model,
+            status=outcome.status,
+            end_reason=outcome.end_reason,
+            error_code=outcome.error.error_code if outcome.error else None,
+        )
+
+    def _close_log(self, live: Live, message: Message | None) -> None:
+        lost = events.Error("generation_lost", "The answer could not be saved: its session may be gone.", False)
+        final = events.Complete(message=message) if message is not None else lost
+        self._event_log.append(live.turn.generation_id, [events.encode(final)], last=True)
+
+    def _outcome(self, live: Live) -> Outcome:
+        usage = self._store.usage_of(live.turn, live.answer, provider_only=self._options.usage_provider_only)
+        if live.stop_reason is EndReason.USER_STOP:
+            return Outcome(GenerationStatus.STOPPED, EndReason.USER_STOP, usage)
+        if live.stop_reason is not None:
+            return Outcome(GenerationStatus.INTERRUPTED, live.stop_reason, usage)
+        if live.error is None:
+            return Outcome(GenerationStatus.COMPLETED, EndReason(live.answer.finish_reason or "stop"), usage)
+        return Outcome(GenerationStatus.FAILED, end_reason_of(live.error), usage, live.error)
+
+    def _closing(self, live: Live, outcome: Outcome) -> list[events.Event]:
+        closing: list[events.Event] = []
+        usage = outcome.usage
+        if usage is not None and self._options.usage_emit:
+            limit = live.turn.context_limit
+            counts = events.UsageCounts(
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                total_tokens=usage.total_tokens,
+                context_limit=limit,
+                context_remaining=max(0, limit - usage.total_tokens),
+                source=usage.source,
+            )
+            closing.append(events.UsageEvent(usage=counts))
+        error = outcome.error
+        if error is not None:
+            closing.append(events.Error(error.error_code, error.message, error.retryable))
+        else:
+            closing.append(events.Stop(reason=outcome.end_reason))
+        return [*closing, events.End()]
+
+
+def end_reason_of(error: ProviderError) -> EndReason:
+    """The end reason for an error of a provider."""
+    match error:
+        case ProviderTimeout(stage="first_token" | "connect"):
+            return EndReason.TIMEOUT_FIRST_TOKEN
+        case ProviderTimeout(stage="idle"):
+            return EndReason.TIMEOUT_IDLE
+        case ProviderTimeout(stage="total"):
+            return EndReason.TIMEOUT_TOTAL
+        case UpstreamCut():
+            return EndReason.UPSTREAM_CUT
+    return EndReason.UPSTREAM_ERROR

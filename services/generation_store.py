@@ -1,0 +1,176 @@
+"""What is written about a generation once it runs: checkpoints, its end, and the end of those whose worker died."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from domain.clock import now
+from domain.errors import ProviderError, Unavailable
+from domain.generation import EndReason, GenerationStatus
+from domain.messages import Message
+from domain.usage import Usage, UsageSource
+from models import GenerationEntity
+from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
+from services.answer import Answer, columns_of
+from services.message_view import message_view
+from services.prompt_builder import prompt_tokens
+from services.tokenizer import Tokenizer
+from services.turn import Turn
+
+log = structlog.get_logger()
+
+LEASE = timedelta(seconds=15)
+_SAVE_FOR_S = 120.0  # a database that comes back within this loses no answer
+_SAVE_EVERY_S = (0.1, 0.2, 0.5, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a generation ended."""
+
+    status: GenerationStatus
+    end_reason: EndReason
+    usage: Usage | None
+    error: ProviderError | None = None
+
+
+class GenerationStore:
+    """The record of generations, for the worker ``owner``."""
+
+    def __init__(self, unit_of_work: OpenUnitOfWork, tokenizer: Tokenizer, owner: str) -> None:
+        self._unit_of_work = unit_of_work
+        self._tokenizer = tokenizer
+        self.owner = owner
+
+    def usage_of(self, turn: Turn, answer: Answer, *, provider_only: bool) -> Usage | None:
+        """The provider's count, else our own; None where only the provider's counts and it gave none."""
+        if answer.usage is not None:
+            return answer.usage
+        if provider_only:
+            return None
+        return Usage(
+            prompt_tokens=prompt_tokens(turn.request, self._tokenizer.count),
+            completion_tokens=self._tokenizer.count(answer.completion_text()),
+            source=UsageSource.ESTIMATED if answer.finish_reason else UsageSource.PARTIAL,
+        )
+
+    def finish(self, turn: Turn, answer: Answer, outcome: Outcome, *, last_seq: int) -> Message | None:
+        """Save the end in one transaction and return the saved message.
+
+        None if this worker no longer owns the generation. Waits for a database that is away, within limits.
+        """
+        deadline = time.monotonic() + _SAVE_FOR_S
+        for attempt in range(10_000):
+            try:
+                return self._finish(turn, answer, outcome, last_seq)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    log.exception("answer_not_saved", generation_id=turn.generation_id)
+                    return None
+                time.sleep(_SAVE_EVERY_S[min(attempt, len(_SAVE_EVERY_S) - 1)])
+        return None
+
+    def _finish(self, turn: Turn, answer: Answer, outcome: Outcome, last_seq: int) -> Message | None:
+        complete = outcome.status is GenerationStatus.COMPLETED
+        end = _end_columns(outcome)
+        with self._unit_of_work() as uow:
+            won = uow.generations.finish(
+                turn.generation_id,
+                epoch=turn.epoch,
+                values={
+                    **end,
+                    "error_message": outcome.error.message[:1000] if outcome.error else None,
+                    "first_token_at": _moment(answer.first_delta_at),
+                    "finished_at": now(),
+                    "last_seq": last_seq,
+                },
+            )
+            if not won:
+                return None
+            uow.messages.write(
+                turn.message_id, turn.user_id, **end, **columns_of(answer.parts(complete=complete))
+            )
+            self._touch_session(uow, turn, answer)
+            message = self._saved(uow, turn)
+            uow.commit()
+        return message
+
+    def _saved(self, uow: UnitOfWork, turn: Turn) -> Message | None:
+        row = uow.messages.get(turn.message_id, turn.user_id)
+        if row is None:
+            return None
+        if not turn.is_alternative:
+            return message_view(row)
+        siblings = uow.messages.siblings(turn.session_id, turn.user_id, {row.parent_id})
+        return message_view(row, siblings.get(row.parent_id))
+
+    def _touch_session(self, uow: UnitOfWork, turn: Turn, answer: Answer) -> None:
+        # Another provider has not seen this turn: what it remembers of the session is out of date from now on.
+        state = answer.upstream_state or turn.request.upstream_state or None
+        uow.sessions.update(
+            turn.session_id,
+            turn.user_id,
+            updated_at=now(),
+            upstream_state=state,
+            upstream_provider=turn.provider if state else None,
+        )
+
+    def checkpoint(self, rows: Sequence[tuple[Turn, Answer]]) -> None:
+        """Save the partial text of running generations, all in one statement."""
+        if not rows:
+            return
+        columns = [(turn, columns_of(answer.parts(complete=False))) for turn, answer in rows]
+        with self._unit_of_work() as uow:
+            uow.messages.write_texts(
+                [{"id_": turn.message_id, "parts_": c["parts"], "text_": c["text"]} for turn, c in columns]
+            )
+            uow.commit()
+
+    def renew(self) -> None:
+        """Renew the leases of all that this worker runs."""
+        with self._unit_of_work() as uow:
+            uow.generations.renew(self.owner, now() + LEASE)
+            uow.commit()
+
+    def unwanted(self, generation_ids: Sequence[str]) -> set[str]:
+        """Those that were stopped from elsewhere, taken over, or deleted."""
+        with self._unit_of_work(writes=False) as uow:
+            return set(generation_ids) - uow.generations.wanted(generation_ids)
+
+    def reap(self) -> int:
+        """End, as interrupted, what workers that died have left; the number of them."""
+        with self._unit_of_work(writes=False) as uow:
+            left = uow.generations.abandoned(now(), limit=50)
+        return sum(self._reap(entity) for entity in left)
+
+    def _reap(self, entity: GenerationEntity) -> bool:
+        end = {"status": GenerationStatus.INTERRUPTED, "end_reason": EndReason.NODE_LOST}
+        with self._unit_of_work() as uow:
+            won = uow.generations.finish(entity.id, epoch=entity.epoch, values={**end, "finished_at": now()})
+            if won:
+                uow.messages.write(entity.message_id, entity.user_id, **end)
+                uow.commit()
+                log.warning("generation_reaped", generation_id=entity.id, owner=entity.owner)
+        return won
+
+
+def _end_columns(outcome: Outcome) -> dict[str, Any]:
+    usage = outcome.usage
+    return {
+        "status": outcome.status,
+        "end_reason": outcome.end_reason,
+        "error_code": outcome.error.error_code if outcome.error else None,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "cached_tokens": usage.cached_tokens if usage else None,
+        "reasoning_tokens": usage.reasoning_tokens if usage else None,
+        "usage_source": usage.source if usage else None,
+    }
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None

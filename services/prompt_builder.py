@@ -1,0 +1,79 @@
+"""Fitting a history into a model's window. Pure."""
+
+from collections.abc import Callable, Sequence
+
+from domain.chat import ChatRequest, PromptMessage
+from domain.errors import ContextTooLong
+from domain.messages import Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
+
+Count = Callable[[str], int]
+
+_TOKENS_PER_MESSAGE = 4  # role and separators
+_TOKENS_PER_IMAGE = 1000
+_ANSWER_SHARE = 4  # at least a quarter of the window is kept for the answer, if the model can use it
+
+
+def fit(request: ChatRequest, *, window: int, max_output: int, count: Count) -> ChatRequest:
+    """``request`` without its oldest turns, as far as it must shrink to fit ``window`` tokens with an answer.
+
+    A turn is a user message with all that answers it, so a tool call never loses its result. The system prompt
+    and the newest turn always stay. Raises :class:`ContextTooLong` when they alone do not fit.
+    """
+    room = window - min(request.max_tokens or max_output, window // _ANSWER_SHARE)
+    if _upper_bound(request) <= room:
+        return request
+    room -= count(request.system)
+    kept: list[Sequence[PromptMessage]] = []
+    for turn in reversed(_turns(request.messages)):
+        room -= sum(tokens_of(message, count) for message in turn)
+        if room < 0:
+            break
+        kept.insert(0, turn)
+    if not kept:
+        raise ContextTooLong(
+            f"The message and the system prompt do not fit the model's window of {window} tokens.", "context_too_long"
+        )
+    return request.with_messages([message for turn in kept for message in turn])
+
+
+def prompt_tokens(request: ChatRequest, count: Count) -> int:
+    """An estimate of what the provider will count for the prompt."""
+    return count(request.system) + sum(tokens_of(message, count) for message in request.messages)
+
+
+def tokens_of(message: PromptMessage, count: Count) -> int:
+    """Tokens of one message of a prompt."""
+    return _TOKENS_PER_MESSAGE + sum(_part_tokens(part, count) for part in message.parts)
+
+
+def _part_tokens(part: Part, count: Count) -> int:
+    match part:
+        case Text(text=text):
+            return count(text)
+        case Image():
+            return _TOKENS_PER_IMAGE
+        case ToolCall():
+            return count(part.name) + count(part.arguments)
+        case ToolResult():
+            return count(part.content)
+        case _:
+            return 0  # reasoning is not sent again, and a file reference is only a name
+
+
+def _upper_bound(request: ChatRequest) -> int:
+    """No byte-level vocabulary makes more tokens than there are bytes: most prompts need no counting at all."""
+    return prompt_tokens(request, lambda text: len(text) * 4 if not text.isascii() else len(text))
+
+
+def _turns(messages: Sequence[PromptMessage]) -> list[list[PromptMessage]]:
+    turns: list[list[PromptMessage]] = []
+    for message in messages:
+        if message.role is MessageRole.USER or not turns:
+            turns.append([])
+        turns[-1].append(message)
+    return turns
+
+
+def without_reasoning(parts: Sequence[Part]) -> list[Part]:
+    """What of a message goes into a later prompt."""
+    return [part for part in parts if not isinstance(part, Reasoning)]

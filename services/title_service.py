@@ -1,0 +1,64 @@
+"""Titles: made by the model from the first exchange, in the background."""
+
+import threading
+
+import structlog
+
+from adapters.base_adapter import Deadlines, Providers, UpstreamCall
+from domain.chat import ChatRequest, PromptMessage
+from domain.errors import AppError
+from domain.messages import Message, MessageRole, Text
+from repositories.unit_of_work import OpenUnitOfWork
+from services.turn import Turn
+
+log = structlog.get_logger()
+
+_TITLE_CHARS = 80
+_EXCERPT_CHARS = 1000
+_DEADLINES = Deadlines(connect=5, first_token=20, idle=20, total=30)
+_TASK = (
+    "Give this exchange a title of at most six words, in its own language. "
+    "Answer with the title alone, without quotation marks or a full stop.\n\nUser: {question}\n\nAssistant: {answer}"
+)
+
+
+class TitleService:
+    """Names sessions. A session that cannot be named keeps the first words of its first message."""
+
+    def __init__(self, unit_of_work: OpenUnitOfWork, providers: Providers, *, on: bool) -> None:
+        self._unit_of_work = unit_of_work
+        self._providers = providers
+        self._on = on
+
+    def after_answer(self, turn: Turn, message: Message) -> None:
+        """Begin to name the session of a first exchange; returns at once."""
+        capable = self._providers[turn.provider].model(turn.request.model).capabilities.general
+        if self._on and turn.wants_title and capable:
+            name = f"title-{turn.session_id}"
+            threading.Thread(target=self._name, args=(turn, message), name=name, daemon=True).start()
+
+    def _name(self, turn: Turn, message: Message) -> None:
+        question = turn.request.messages[-1].text[:_EXCERPT_CHARS]
+        task = _TASK.format(question=question, answer=message.content[:_EXCERPT_CHARS])
+        request = ChatRequest(
+            model=turn.request.model,
+            messages=[PromptMessage(MessageRole.USER, [Text(task)])],
+            max_tokens=1000,  # a reasoning model thinks before it names
+            end_user=turn.user_id,
+        )
+        try:
+            title = tidy(self._providers[turn.provider].title(request, UpstreamCall(_DEADLINES)))
+            if title:
+                with self._unit_of_work() as uow:
+                    uow.sessions.set_made_title(turn.session_id, turn.user_id, title)
+                    uow.commit()
+        except AppError as error:
+            log.info("title_not_made", session_id=turn.session_id, code=error.error_code)
+        except Exception:
+            log.exception("title_failed", session_id=turn.session_id)
+
+
+def tidy(answer: str) -> str:
+    """A model's answer as a title: its first line without decoration."""
+    first = next((line for line in answer.strip().splitlines() if line.strip()), "")
+    return first.strip(" \t#*\"'“”‘’「」《》。.").removeprefix("Title:").strip()[:_TITLE_CHARS]

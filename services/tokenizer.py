@@ -1,0 +1,51 @@
+"""Counting tokens without a network."""
+
+import re
+from functools import cache
+from typing import Any, Literal
+
+import structlog
+
+log = structlog.get_logger()
+
+# Measured against o200k on mixed prose: tokens per character of each script.
+_CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
+_WORD = re.compile(r"[A-Za-z]+|\d{1,3}|[^\sA-Za-z\d\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
+_TOKENS_PER_CJK = 0.72
+_LETTERS_PER_EXTRA_TOKEN = 9
+
+
+class Tokenizer:
+    """Counts as a current OpenAI model would (o200k); other models differ by some per cent.
+
+    ``precise`` counts exactly, with the vocabulary that ships in the *rs-bpe* package, loaded at the first count
+    (66 MB); ``heuristic`` estimates by script and word length, within 15 % on English and Chinese prose.
+    """
+
+    def __init__(self, mode: Literal["precise", "heuristic"]) -> None:
+        self._precise = mode == "precise"
+
+    def count(self, text: str) -> int:
+        """The number of tokens in ``text``."""
+        if not text:
+            return 0
+        vocabulary = _o200k() if self._precise else None
+        return int(vocabulary.count(text)) if vocabulary else estimate(text)
+
+
+def estimate(text: str) -> int:
+    """The heuristic count."""
+    tokens = len(_CJK.findall(text)) * _TOKENS_PER_CJK
+    for word in _WORD.findall(text):
+        tokens += 1 + len(word) // _LETTERS_PER_EXTRA_TOKEN
+    return max(1, round(tokens))
+
+
+@cache
+def _o200k() -> Any:
+    try:
+        from rs_bpe import openai  # noqa: PLC0415  # 66 MB that an installation with TOKENIZER_MODE=heuristic saves
+    except ImportError:
+        log.warning("tokenizer_unavailable", package="rs-bpe", fallback="heuristic")
+        return None
+    return openai.o200k_base()
