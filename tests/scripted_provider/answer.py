@@ -16,7 +16,7 @@ LINE_SEPARATOR = "\u2028"
 BROKEN_MARK = "\ue000"
 """Stands in the text where faults.py puts bytes that are not UTF-8."""
 
-WORDS = "the quick brown fox jumps over a lazy dog while seven small ships sail slowly home tonight".split()
+WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "small", "ships", "sail", "home")
 
 
 class Piece(NamedTuple):
@@ -29,7 +29,7 @@ class Piece(NamedTuple):
 class ToolFragment(NamedTuple):
     """A part of a tool call. Only the first of a call carries its id and name."""
 
-    index: int
+    number: int
     id: str
     name: str
     arguments: str

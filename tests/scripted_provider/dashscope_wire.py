@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
-from .answer import Answer, Usage, arguments_of, call_id
-from .wire import Frame, Wire, encode
+from .answer import Answer, Usage, arguments_of, call_id, split_tokens
+from .wire import Counts, Frame, Wire, encode
 
 
 class DashScopeWire(Wire):
@@ -16,14 +16,15 @@ class DashScopeWire(Wire):
     """
 
     keepalive = b":keepalive\n\n"
+    end_marker = "finish"
     event_type = "text/event-stream;charset=UTF-8"
 
     def __init__(
-        self, answer: Answer, request_id: str, stream: bool, incremental: bool, as_message: bool, multimodal: bool
+        self, answer: Answer, *, request_id: str, stream: bool, incremental: bool, as_message: bool, multimodal: bool
     ) -> None:
         self.answer = answer
         self.stream = stream
-        self.pieces = len(answer.pieces)
+        self.deltas = len(answer.pieces) + len(answer.tool_fragments())
         self._request_id = request_id
         self._incremental = incremental
         self._as_message = as_message or multimodal
@@ -39,16 +40,16 @@ class DashScopeWire(Wire):
         calls: list[dict[str, Any]] = []
         for fragment in self.answer.tool_fragments():
             if fragment.name:
-                calls.append(_call(fragment.index, fragment.id, fragment.name, ""))
+                calls.append(_call(fragment.number, fragment.id, fragment.name, ""))
                 new = calls[-1]
             else:
                 calls[-1]["function"]["arguments"] += fragment.arguments
-                new = _call(fragment.index, "", "", fragment.arguments)
+                new = _call(fragment.number, "", "", fragment.arguments)
             tool_calls = [new] if self._incremental else calls
-            yield Frame(self._event(self._output("", "", "null", tool_calls)))
+            yield self._event(self._output("", "", "null", tool_calls), "delta")
         text, reasoning = ("", "") if self._incremental else (self._sent["text"], self._sent["reasoning"])
         final = self._output(text, reasoning, self.answer.finish_reason, [] if self._incremental else calls)
-        yield Frame(self._event(final, last=True), kind="finish")
+        yield self._event(final, "finish")
 
     def delta(self, text: str) -> Frame:
         """An event with more answer text."""
@@ -62,7 +63,7 @@ class DashScopeWire(Wire):
         ]
         text, reasoning = self.answer.text(), self.answer.text("reasoning")
         output = self._output(text, reasoning, self.answer.finish_reason, calls)
-        return encode(self._envelope(output, last=True))
+        return encode(self._envelope(output, self.answer.usage))
 
     def error_event(self, code: str, message: str) -> bytes:
         """An `event:error`, or the error as a body."""
@@ -72,32 +73,42 @@ class DashScopeWire(Wire):
         self._events += 1
         return b"id:%d\nevent:error\n:HTTP_STATUS/500\ndata:%b\n\n" % (self._events, encode(error))
 
-    def usage_reported(self) -> dict[str, int] | None:
-        """The counts of the last event."""
+    def text(self) -> str:
+        """The answer text of the whole body."""
+        return self.answer.text()
+
+    def counts(self) -> Counts | None:
+        """input_tokens, output_tokens, total_tokens at the end; before it every event has the counts so far."""
         usage = self.answer.usage
         return None if usage is None else _counts(usage)
 
     def _piece(self, kind: str, text: str) -> Frame:
         self._sent[kind] += text
-        self._tokens[kind] += 1
+        self._tokens[kind] += len(split_tokens(text))
         shown = {"text": "", "reasoning": ""} | ({kind: text} if self._incremental else self._sent)
         output = self._output(shown["text"], shown["reasoning"], "null", [])
-        return Frame(self._event(output), text if kind == "text" else "")
+        return self._event(output, "delta", text if kind == "text" else "")
 
-    def _event(self, output: dict[str, Any], last: bool = False) -> bytes:
+    def _event(self, output: dict[str, Any], kind: Literal["delta", "finish"], text: str = "") -> Frame:
         self._events += 1
-        data = encode(self._envelope(output, last))
-        return b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%b\n\n" % (self._events, data)
+        usage = self._usage(kind == "finish")
+        data = encode(self._envelope(output, usage))
+        event = b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%b\n\n" % (self._events, data)
+        return Frame(event, text, kind, None if usage is None else _counts(usage))
 
-    def _envelope(self, output: dict[str, Any], last: bool) -> dict[str, Any]:
-        envelope: dict[str, Any] = {"output": output}
+    def _usage(self, last: bool) -> Usage | None:
         usage = self.answer.usage
+        if usage is None or last:
+            return usage
+        completion = min(usage.completion, sum(self._tokens.values()))
+        return Usage(usage.prompt, completion, min(usage.reasoning, self._tokens["reasoning"]))
+
+    def _envelope(self, output: dict[str, Any], usage: Usage | None) -> dict[str, Any]:
+        envelope: dict[str, Any] = {"output": output}
         if usage is not None:
-            completion = usage.completion if last else min(usage.completion, sum(self._tokens.values()))
-            reasoning = usage.reasoning if last else self._tokens["reasoning"]
-            envelope["usage"] = dict(_counts(Usage(usage.prompt, completion)))
-            if usage.reasoning:
-                envelope["usage"]["output_tokens_details"] = {"reasoning_tokens": reasoning}
+            envelope["usage"] = dict(_counts(usage))
+            if self.answer.usage and self.answer.usage.reasoning:
+                envelope["usage"]["output_tokens_details"] = {"reasoning_tokens": usage.reasoning}
         return envelope | {"request_id": self._request_id}
 
     def _output(self, text: str, reasoning: str, finish: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
@@ -117,5 +128,5 @@ def _call(index: int, call: str, name: str, arguments: str) -> dict[str, Any]:
     return {"index": index, "id": call, "type": "function", "function": function}
 
 
-def _counts(usage: Usage) -> dict[str, int]:
+def _counts(usage: Usage) -> Counts:
     return {"input_tokens": usage.prompt, "output_tokens": usage.completion, "total_tokens": usage.total}

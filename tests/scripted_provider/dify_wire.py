@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from .answer import Answer, arguments_of, split_tokens
-from .wire import Frame, Wire, encode, sse
+from .openai_wire import prompt_counts
+from .wire import Counts, Frame, Wire, encode, sse
 
 PRICE_PER_TOKEN = 0.000001
 MODES = {"chat": "chat", "agent": "agent-chat", "new_agent": "agent", "chatflow": "advanced-chat"}
@@ -27,12 +28,11 @@ class DifyWire(Wire):
     def __init__(self, answer: Answer, conversation_id: str, stream: bool) -> None:
         self.answer = answer
         self.stream = stream
-        self.pieces = len(answer.pieces)
+        self.deltas = len(answer.pieces)
         self.conversation_id = conversation_id
         self.message_id, self.task_id, self._run_id = new_id(), new_id(), new_id()
         self._created = int(time.time())
         self._started = time.monotonic()
-        self._tokens_sent = 0
 
     def frames(self) -> Iterator[Frame]:
         """The app's events in the order of the real service, pings among them where scripted."""
@@ -43,7 +43,7 @@ class DifyWire(Wire):
             yield Frame(sse(self._thought(position, call.name, arguments_of(call))), kind="meta")
         for index, piece in enumerate(self.answer.pieces):
             if script.ping_every and index % script.ping_every == 0:
-                yield Frame(self.keepalive, kind="comment")
+                yield Frame(self.keepalive, kind="meta")
             yield self.delta(piece.text) if piece.kind == "text" else self._reasoning(piece.text)
         if self.answer.app == "new_agent":
             yield Frame(sse(self._event("message", id=self.message_id, answer=self.answer.text())), kind="meta")
@@ -52,13 +52,12 @@ class DifyWire(Wire):
             yield Frame(sse(file), kind="meta")
         if script.replace is not None:
             yield Frame(sse(self._event("message_replace", answer=script.replace)), kind="meta")
-        yield Frame(sse(self._end()), kind="done")
+        yield self._end()
         if self.answer.app == "chatflow":
             yield Frame(sse(self._workflow("workflow_finished", **self._outcome("succeeded", None))), kind="done")
 
     def delta(self, text: str) -> Frame:
         """One more part of the answer."""
-        self._tokens_sent += len(split_tokens(text))
         event = "agent_message" if self.answer.app in ("agent", "new_agent") else "message"
         return Frame(sse(self._event(event, id=self.message_id, answer=text)), text)
 
@@ -76,22 +75,19 @@ class DifyWire(Wire):
         del event["task_id"]
         return sse(event) if self.stream else encode({"code": code, "message": message, "status": 400})
 
-    def usage_reported(self) -> dict[str, int] | None:
-        """The counts in message_end or in the body."""
-        usage = self.answer.usage
-        if usage is None:
-            return None
-        return {
-            "prompt_tokens": usage.prompt,
-            "completion_tokens": usage.completion,
-            "total_tokens": usage.total,
-        }
+    def text(self) -> str:
+        """The answer text of the whole body."""
+        return self.answer.text()
 
-    def stopped(self) -> list[Frame]:
+    def counts(self) -> Counts | None:
+        """The counts in message_end or in the body."""
+        return prompt_counts(self.answer.usage)
+
+    def stopped(self, sent: str) -> list[Frame]:
         """A message_end with the usage so far: a stopped answer ends in order."""
         if self.answer.usage:
-            self.answer.usage.completion = self._tokens_sent
-        return [Frame(sse(self._end()), kind="done")]
+            self.answer.usage.completion = len(split_tokens(sent))
+        return [self._end()]
 
     def _event(self, event: str, **fields: Any) -> dict[str, Any]:
         return {
@@ -119,23 +115,22 @@ class DifyWire(Wire):
             message_files=[],
         )
 
-    def _end(self) -> dict[str, Any]:
-        return self._event("message_end", id=self.message_id, metadata=self._metadata(), files=None)
+    def _end(self) -> Frame:
+        end = self._event("message_end", id=self.message_id, metadata=self._metadata(), files=None)
+        return Frame(sse(end), "", "done", self.counts())
 
     def _metadata(self) -> dict[str, Any]:
         metadata: dict[str, Any] = {"annotation_reply": None, "retriever_resources": []}
         usage = self.answer.usage
         if usage is not None:
             metadata["usage"] = {
-                "prompt_tokens": usage.prompt,
+                **(prompt_counts(usage) or {}),
                 "prompt_unit_price": "0.001",
                 "prompt_price_unit": "0.001",
                 "prompt_price": f"{usage.prompt * PRICE_PER_TOKEN:.7f}",
-                "completion_tokens": usage.completion,
                 "completion_unit_price": "0.001",
                 "completion_price_unit": "0.001",
                 "completion_price": f"{usage.completion * PRICE_PER_TOKEN:.7f}",
-                "total_tokens": usage.total,
                 "total_price": f"{usage.total * PRICE_PER_TOKEN:.7f}",
                 "currency": "USD",
                 "latency": round(time.monotonic() - self._started, 6),

@@ -24,7 +24,7 @@ BY_NAME: dict[str, Shape] = {
         "context_length_exceeded",
         "InvalidParameter",
         "completion_request_error",
-        "This model's maximum context length is 8192 tokens, your messages are longer. Range of input length: [1, 8192]",
+        "This model's maximum context length is 8192 tokens. Range of input length should be [1, 8192]",
         "messages",
     ),
     "content_filter": Shape(
@@ -46,7 +46,9 @@ BY_NAME: dict[str, Shape] = {
 }
 BY_STATUS: dict[int, Shape] = {
     400: Shape("invalid_request_error", None, "InvalidParameter", "invalid_param", "The request is invalid."),
-    401: Shape("invalid_request_error", "invalid_api_key", "InvalidApiKey", "unauthorized", "Invalid API key provided."),
+    401: Shape(
+        "invalid_request_error", "invalid_api_key", "InvalidApiKey", "unauthorized", "Invalid API key provided."
+    ),
     403: Shape("permission_error", "permission_denied", "AccessDenied", "forbidden", "Access denied."),
     404: Shape("invalid_request_error", "not_found", "NotFound", "not_found", "Not found."),
     408: Shape("timeout_error", "timeout", "RequestTimeOut", "request_timeout", "The request timed out."),

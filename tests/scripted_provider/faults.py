@@ -31,19 +31,21 @@ Step = Frame | Act
 
 def steps(wire: Wire, script: Script) -> Iterator[Step]:
     """The events and actions of one answer, in order. What follows an endless step is never reached."""
-    frames = list(wire.frames()) if wire.stream else _halves(wire.body())
+    frames = wire.frames() if wire.stream else _halves(wire)
     yield from _inserted(frames, wire, script)
 
 
-def _halves(body: bytes) -> list[Frame]:
+def _halves(wire: Wire) -> Iterator[Frame]:
     # A body in one piece becomes two frames, so that the same faults can strike in its middle.
+    body = wire.body()
     middle = len(body) // 2
-    return [Frame(body[:middle]), Frame(body[middle:])]
+    yield Frame(body[:middle])
+    yield Frame(body[middle:], wire.text(), usage=wire.counts())
 
 
-def _position(frames: list[Frame], script: Script, stream: bool) -> int:
-    deltas = sum(frame.kind == "delta" for frame in frames)
-    if not stream:
+def _position(wire: Wire, script: Script) -> int:
+    deltas = wire.deltas
+    if not wire.stream:
         return 0 if script.after == 0 or script.fault in WHOLE_BODY else 1
     if script.after is not None:
         return min(script.after, deltas)
@@ -51,11 +53,11 @@ def _position(frames: list[Frame], script: Script, stream: bool) -> int:
     return int(deltas * fraction)
 
 
-def _inserted(frames: list[Frame], wire: Wire, script: Script) -> Iterator[Step]:
+def _inserted(frames: Iterator[Frame], wire: Wire, script: Script) -> Iterator[Step]:
     insert = INSERTS.get(script.fault)
-    position = _position(frames, script, wire.stream) if insert else -1
+    position = _position(wire, script) if insert else -1
     deltas = 0
-    for frame in _filtered(frames, script):
+    for frame in _filtered(frames, wire, script):
         if insert and deltas == position and frame.kind != "meta":
             yield from insert(wire, script)
             if script.fault in ENDING:
@@ -65,12 +67,10 @@ def _inserted(frames: list[Frame], wire: Wire, script: Script) -> Iterator[Step]
         yield frame
 
 
-def _filtered(frames: list[Frame], script: Script) -> Iterator[Frame]:
+def _filtered(frames: Iterator[Frame], wire: Wire, script: Script) -> Iterator[Frame]:
     fault = script.fault
-    # A protocol without a last line of its own (DashScope) ends with its finish event.
-    marker = "done" if any(frame.kind == "done" for frame in frames) else "finish"
     for frame in frames:
-        if fault == "no_end_marker" and frame.kind == marker:
+        if fault == "no_end_marker" and frame.kind == wire.end_marker:
             continue
         yield frame if fault not in REWRITES else frame._replace(data=REWRITES[fault](frame.data))
         if fault == "duplicate_done" and frame.kind == "done":

@@ -14,7 +14,7 @@ MAX_BODY = 256 * 1024 * 1024
 SLOW_STEPS_PER_S = 20
 
 
-class BadRequest(Exception):
+class BadRequestError(Exception):
     """The client did not speak HTTP/1.1."""
 
 
@@ -40,7 +40,7 @@ class RequestReader:
         """The next request's head, or None when the client closed between requests."""
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             if len(self._buffer) > MAX_HEAD:
-                raise BadRequest("head too large")
+                raise BadRequestError("head too large")
             data = self._sock.recv(65536)
             if not data:
                 return None
@@ -57,7 +57,7 @@ class RequestReader:
             return self._chunked_body()
         length = int(head.headers.get("content-length") or 0)
         if length > MAX_BODY:
-            raise BadRequest("body too large")
+            raise BadRequestError("body too large")
         while len(self._buffer) < length:
             self._more(bytes_per_s)
         return self._take(length)
@@ -70,7 +70,7 @@ class RequestReader:
             body += self._take(size)
             self._take(2)
             if len(body) > MAX_BODY:
-                raise BadRequest("body too large")
+                raise BadRequestError("body too large")
         while self._line():
             pass
         return bytes(body)
@@ -92,7 +92,7 @@ class RequestReader:
             gevent.sleep(1 / SLOW_STEPS_PER_S)
         data = self._sock.recv(max(1, int(bytes_per_s / SLOW_STEPS_PER_S)) if bytes_per_s else 65536)
         if not data:
-            raise BadRequest("closed inside the body")
+            raise BadRequestError("closed inside the body")
         self._buffer += data
 
 
@@ -100,7 +100,7 @@ def _parse_head(raw: str) -> Head:
     lines = raw.split("\r\n")
     parts = lines[0].split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
-        raise BadRequest("request line")
+        raise BadRequestError("request line")
     headers: dict[str, str] = {}
     for line in lines[1:]:
         name, _, value = line.partition(":")

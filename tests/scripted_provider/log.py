@@ -51,6 +51,11 @@ class Entry:
         """The id clients see: in the X-Request-Id header, and as DashScope's request_id."""
         return f"req_{self.seq:08d}"
 
+    @property
+    def text_sent(self) -> str:
+        """The answer text that left, up to 1 MiB of it."""
+        return "".join(self._text)
+
     def sent(self, text: str, events: int = 1) -> None:
         """Count events that left, with the answer text they carried."""
         if self.first_byte is None:
@@ -87,7 +92,7 @@ class Entry:
             "fault": self.fault,
             "status": self.status,
             "events_sent": self.events_sent,
-            "text_sent": "".join(self._text),
+            "text_sent": self.text_sent,
             "usage_reported": self.usage_reported,
             "end": self.end,
             **walls,

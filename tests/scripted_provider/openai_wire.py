@@ -11,10 +11,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from .answer import Answer, Usage, arguments_of, call_id, split_tokens
-from .wire import Frame, Wire, encode, sse
+from .wire import Counts, Frame, Wire, encode, sse
 
 FINGERPRINT = "fp_scripted"
 DONE = Frame(b"data: [DONE]\n\n", kind="done")
+
+
+def prompt_counts(usage: Usage | None) -> Counts | None:
+    """The three counts as OpenAI and Dify name them."""
+    if usage is None:
+        return None
+    return {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "total_tokens": usage.total}
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
@@ -34,7 +41,7 @@ class OpenAIWire(Wire):
     def __init__(self, answer: Answer, model: str, request_id: str, stream: bool, include_usage: bool) -> None:
         self.answer = answer
         self.stream = stream
-        self.pieces = len(answer.pieces)
+        self.deltas = len(answer.pieces) + len(answer.tool_fragments())
         self._usage_chunk = answer.usage is not None and (include_usage or answer.usage_unasked)
         self._meta = {
             "id": f"chatcmpl-{request_id}",
@@ -54,14 +61,14 @@ class OpenAIWire(Wire):
         for piece in self.answer.pieces:
             yield self.delta(piece.text) if piece.kind == "text" else self._reasoning(piece.text)
         for fragment in self.answer.tool_fragments():
-            call: dict[str, Any] = {"index": fragment.index, "function": {"arguments": fragment.arguments}}
+            call: dict[str, Any] = {"index": fragment.number, "function": {"arguments": fragment.arguments}}
             if fragment.name:
                 function = {"name": fragment.name, "arguments": ""}
-                call = {"index": fragment.index, "id": fragment.id, "type": "function", "function": function}
+                call = {"index": fragment.number, "id": fragment.id, "type": "function", "function": function}
             yield Frame(sse(self._chunk({"tool_calls": [call]}, None)))
         yield Frame(sse(self._chunk({}, self.answer.finish_reason)), kind="finish")
         if self._usage_chunk and self.answer.usage:
-            yield Frame(sse(self._envelope([], usage_object(self.answer.usage))), kind="usage")
+            yield Frame(sse(self._envelope([], usage_object(self.answer.usage))), "", "usage", self.counts())
         yield DONE
 
     def delta(self, text: str) -> Frame:
@@ -95,16 +102,13 @@ class OpenAIWire(Wire):
         error = {"error": {"message": message, "type": "server_error", "param": None, "code": code}}
         return sse(error) if self.stream else encode(error)
 
-    def usage_reported(self) -> dict[str, int] | None:
-        """Counts in the body, or in the stream when its usage chunk was asked for."""
-        usage = self.answer.usage
-        if usage is None or (self.stream and not self._usage_chunk):
-            return None
-        return {
-            "prompt_tokens": usage.prompt,
-            "completion_tokens": usage.completion,
-            "total_tokens": usage.total,
-        }
+    def text(self) -> str:
+        """The answer text of the whole body."""
+        return self.answer.text()
+
+    def counts(self) -> Counts | None:
+        """prompt_tokens, completion_tokens, total_tokens."""
+        return prompt_counts(self.answer.usage)
 
     def _reasoning(self, text: str) -> Frame:
         return Frame(sse(self._chunk({"content": None, "reasoning_content": text}, None)))

@@ -11,7 +11,7 @@ import gevent
 from .faults import GARBAGE, Act, steps
 from .http1 import LAST_CHUNK, chunk, response_head
 from .log import Entry
-from .peer import ClientClosed, Peer, Stopped
+from .peer import ClientClosedError, Peer, StoppedError
 from .script import Script
 from .wire import Frame, Headers, Wire
 
@@ -24,21 +24,20 @@ ENDS_HERE = {"reset", "cut", "truncate", "raw"}
 
 def play(peer: Peer, entry: Entry, script: Script, wire: Wire, headers: Headers) -> bool:
     """Send the answer and note in the entry how it ended. True when the connection can take another request."""
-    entry.usage_reported = wire.usage_reported()
     try:
         if script.plain:
             _send_at_once(peer, entry, wire, headers)
-            entry.finish("complete")
-            return True
-        reusable = _Performance(peer, entry, script, wire, headers).run()
-        entry.finish("complete" if script.fault == "none" else f"fault:{script.fault}")
-        return reusable
-    except Stopped:
+            reusable = True
+        else:
+            reusable = _Performance(peer, entry, script, wire, headers).run()
+    except StoppedError:
         entry.finish("stopped")
         return True
-    except ClientClosed:
+    except ClientClosedError:
         entry.finish("client_closed", peer.closed_at)
         return False
+    entry.finish("complete" if script.fault == "none" else f"fault:{script.fault}")
+    return reusable
 
 
 def _send_at_once(peer: Peer, entry: Entry, wire: Wire, headers: Headers) -> None:
@@ -47,11 +46,13 @@ def _send_at_once(peer: Peer, entry: Entry, wire: Wire, headers: Headers) -> Non
         body = chunk(b"".join([frame.data for frame in frames])) + LAST_CHUNK
         framing = {"Content-Type": wire.event_type, "Transfer-Encoding": "chunked"}
         text, events = "".join([frame.text for frame in frames]), len(frames)
+        usage = next((frame.usage for frame in reversed(frames) if frame.usage), None)
     else:
-        body, text, events = wire.body(), "", 1
+        body, text, events, usage = wire.body(), wire.text(), 1, wire.counts()
         framing = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    peer.send(response_head(wire.status, {**headers, **framing}) + body)
+    peer.send(response_head(wire.status, {**framing, **headers}) + body)
     entry.sent(text, events)
+    entry.usage_reported = usage
 
 
 class _Performance:
@@ -60,6 +61,8 @@ class _Performance:
     def __init__(self, peer: Peer, entry: Entry, script: Script, wire: Wire, headers: Headers) -> None:
         self.peer, self.entry, self.script, self.wire, self.headers = peer, entry, script, wire, headers
         self._chunked = script.fault not in CLOSE_DELIMITED
+        self._cuts = 1 if script.fault == "trickle" else script.split_bytes
+        self._talking = False
         self._due = 0.0
 
     def run(self) -> bool:
@@ -69,7 +72,7 @@ class _Performance:
         if fault == "no_first_byte":
             self.peer.pause(None)
         if not self.wire.stream:
-            self.peer.pause((self.script.first_token_ms + self.script.pace_ms * self.wire.pieces) / 1000)
+            self.peer.pause((self.script.first_token_ms + self.script.pace_ms * self.wire.deltas) / 1000)
         if fault in whole:
             return whole[fault]()
         if fault == "garbage" and self.script.after == 0:
@@ -83,20 +86,20 @@ class _Performance:
     def _body(self) -> bool:
         content_type = self.wire.event_type if self.wire.stream else "application/json"
         self._head("text/plain" if self.script.fault == "wrong_content_type" else content_type)
-        if self.script.fault == "silent_headers":
-            self.peer.pause(None)
         self._due = time.monotonic()
-        if self.wire.stream and self.script.first_token_ms:
-            self._wait(self.script.first_token_ms)
         try:
+            if self.script.fault == "silent_headers":
+                self.peer.pause(None)
+            if self.wire.stream and self.script.first_token_ms:
+                self._wait(self.script.first_token_ms)
             for step in steps(self.wire, self.script):
                 if isinstance(step, Frame):
                     self._frame(step)
                 elif self._act(step):
                     return False
-        except Stopped:
+        except StoppedError:
             self.peer.resume()
-            for frame in self.wire.stopped():
+            for frame in self.wire.stopped(self.entry.text_sent):
                 self._send(frame)
             self.peer.send(LAST_CHUNK)
             raise
@@ -106,15 +109,16 @@ class _Performance:
 
     def _head(self, content_type: str) -> None:
         framing = {"Transfer-Encoding": "chunked"} if self._chunked else {"Connection": "close"}
-        headers = {**self.headers, "Content-Type": content_type, **framing}
+        headers = {"Content-Type": content_type, **framing, **self.headers}
         self.peer.send(response_head(self.wire.status, headers))
 
     def _frame(self, frame: Frame) -> None:
         if frame.kind == "comment":
             self.peer.pause(self.script.seconds)
         elif self.wire.stream and frame.kind == "delta":
-            # The first delta of a stream is due at once: its delay is first_token_ms.
-            self._wait(self.script.pace_ms if self.entry.first_byte is not None else 0)
+            # The first delta is due at once: its delay is first_token_ms.
+            self._wait(self.script.pace_ms if self._talking else 0)
+            self._talking = True
         self._send(frame)
 
     def _wait(self, milliseconds: float) -> None:
@@ -128,20 +132,17 @@ class _Performance:
             self.peer.check()
 
     def _send(self, frame: Frame) -> None:
-        for piece in self._cut_up(frame.data):
+        for piece in self._cut_up(frame.data) if self._cuts else (frame.data,):
             self.peer.send(chunk(piece) if self._chunked else piece)
         if frame.kind != "comment":
             self.entry.sent(frame.text)
+            self.entry.usage_reported = frame.usage or self.entry.usage_reported
 
     def _cut_up(self, data: bytes) -> Iterator[bytes]:
-        size = 1 if self.script.fault == "trickle" else self.script.split_bytes
-        if not size:
-            yield data
-            return
-        for at in range(0, len(data), size):
+        for at in range(0, len(data), self._cuts):
             if self.script.fault == "trickle":
                 self.peer.pause(self.script.seconds)
-            yield data[at : at + size]
+            yield data[at : at + self._cuts]
 
     def _act(self, act: Act) -> bool:
         """Do it; True when nothing more can be sent on this connection."""

@@ -93,7 +93,7 @@ class Script(msgspec.Struct, forbid_unknown_fields=True):
     error: str = ""
     message: str = ""
     body: Any = None
-    retry_after: str | float | None = None
+    retry_after: str | int | float | None = None
     headers: dict[str, str] = {}
 
     fault: Fault = "none"

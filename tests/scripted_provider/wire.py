@@ -10,23 +10,29 @@ import msgspec
 
 encode = msgspec.json.encode
 Headers = dict[str, str]
+Counts = dict[str, int]
 
 
 class Frame(NamedTuple):
-    """One event on the wire. `text` is the answer text in it; `kind` says what a fault may do to it."""
+    """One event on the wire: the answer text and the usage in it, and the kind, by which faults choose."""
 
     data: bytes
     text: str = ""
     kind: Literal["meta", "delta", "finish", "usage", "done", "comment"] = "delta"
+    usage: Counts | None = None
 
 
 class Wire(ABC):
-    """One answer in one protocol. Frames are complete SSE events, blank line included."""
+    """One answer in one protocol. Frames are complete SSE events, blank line included.
+
+    `deltas` is the number of frames of kind "delta"; `end_marker` the kind without which a stream is not complete.
+    """
 
     stream: bool = False
     keepalive: bytes = b": keep-alive\n\n"
     event_type: str = "text/event-stream; charset=utf-8"
-    pieces: int = 0
+    deltas: int = 0
+    end_marker: Literal["finish", "done"] = "done"
     status: int = 200
 
     def frames(self) -> Iterator[Frame]:
@@ -45,12 +51,16 @@ class Wire(ABC):
         """The protocol's way to report an error once the status is 200: an event, or a body when not streaming."""
         return encode({"error": {"code": code, "message": message}})
 
-    def usage_reported(self) -> dict[str, int] | None:
-        """The usage a client of this answer gets to see, None when it gets none."""
+    def text(self) -> str:
+        """The answer text of the whole body."""
+        return ""
+
+    def counts(self) -> Counts | None:
+        """The token counts that a whole answer reports, under the protocol's own names."""
         return None
 
-    def stopped(self) -> list[Frame]:
-        """The events after a stop call."""
+    def stopped(self, sent: str) -> list[Frame]:
+        """The events after a stop call, when the text in `sent` had left."""
         return []
 
 
