@@ -12,12 +12,13 @@ if __name__ == "__main__":
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flask_migrate import Migrate
 from flask_openapi import Info, OpenAPI, SecurityScheme
+from gevent import get_hub, monkey
 
 from adapters.base_adapter import Deadlines
 from adapters.registry import load_providers
@@ -25,12 +26,15 @@ from api.errors import on_validation_error
 from api.gateway import init_gateway
 from api.log_setup import configure_logging
 from api.schemas import ApiError
-from config import Settings, ai_providers, load_settings
+from config import ConfigurationError, Settings, ai_providers, load_settings
+from domain.errors import Conflict, InvalidInput
 from models import db
 from repositories.database import Database, engine_options
 from repositories.event_log import EventLog
+from repositories.rate_counter import RateCounter
 from repositories.schema import ensure_schema
-from repositories.unit_of_work import unit_of_work_on
+from repositories.unit_of_work import OpenUnitOfWork, unit_of_work_on
+from services.account_service import AccountService
 from services.auth_service import AuthService
 from services.chat_service import ChatService
 from services.event_stream_service import EventStreamService
@@ -39,12 +43,19 @@ from services.generation_runner import GenerationRunner, StreamOptions
 from services.generation_service import GenerationService
 from services.generation_store import GenerationStore
 from services.health_service import HealthService
+from services.login_guard import LoginGuard
 from services.model_choice import ModelChooser
+from services.passwords import Passwords
 from services.provider_service import ProviderService
 from services.registry import Services
 from services.session_service import SessionService
+from services.setup_service import SetupService
+from services.sign_ins import SignIns
 from services.title_service import TitleService
 from services.tokenizer import Tokenizer
+from services.user_service import UserService
+
+T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 _ERRORS: dict[Any, Any] = {status: ApiError for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)}
@@ -59,6 +70,7 @@ def create_app(settings: Settings | None = None, providers: Mapping[str, Mapping
     app.extensions["unichat"] = _services(
         settings, database, ai_providers(settings) if providers is None else providers
     )
+    _prepare_users(settings, app.extensions["unichat"])
     init_gateway(app, settings)
     return app
 
@@ -95,6 +107,7 @@ def _database(app: OpenAPI, settings: Settings) -> Database:
 
 def _services(settings: Settings, database: Database, entries: Mapping[str, Mapping[str, Any]]) -> Services:
     unit_of_work = unit_of_work_on(database)
+    auth, accounts, setup, users = _identity(settings, unit_of_work)
     providers = load_providers(entries)
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
     event_log = EventLog()
@@ -109,7 +122,8 @@ def _services(settings: Settings, database: Database, entries: Mapping[str, Mapp
         TitleService(unit_of_work, providers, on=settings.AUTO_TITLE).after_answer,
     )
     return Services(
-        auth=AuthService(unit_of_work),
+        accounts=accounts,
+        auth=auth,
         chat=ChatService(unit_of_work, providers, runner, tokenizer, owner, settings.MAX_STREAMS_PER_USER),
         event_streams=EventStreamService(unit_of_work, event_log, settings.SSE_HEARTBEAT_INTERVAL_MS / 1000),
         generations=GenerationService(unit_of_work, runner),
@@ -118,7 +132,41 @@ def _services(settings: Settings, database: Database, entries: Mapping[str, Mapp
         providers=ProviderService(providers),
         runner=runner,
         sessions=SessionService(unit_of_work, runner, ModelChooser(providers)),
+        setup=setup,
+        users=users,
     )
+
+
+def _identity(
+    settings: Settings, unit_of_work: OpenUnitOfWork
+) -> tuple[AuthService, AccountService, SetupService, UserService]:
+    passwords, guard = Passwords(_offload), LoginGuard(RateCounter(settings.REDIS_URL))
+    sign_ins, registration = SignIns(settings.REFRESH_TOKEN_TTL_S), settings.REGISTRATION
+    return (
+        AuthService(unit_of_work, passwords, guard, sign_ins),
+        AccountService(unit_of_work, passwords, guard, sign_ins, registration),
+        SetupService(unit_of_work, passwords, sign_ins, settings.secret_key),
+        UserService(unit_of_work, passwords, registration),
+    )
+
+
+def _offload(function: Callable[..., T], *args: object) -> T:
+    """Run what computes for long in a native thread, where waiting for it lets other greenlets go on."""
+    if monkey.is_module_patched("threading"):
+        return get_hub().threadpool.apply(function, args)
+    return function(*args)
+
+
+def _prepare_users(settings: Settings, services: Services) -> None:
+    try:
+        if settings.ADMIN_USERNAME:
+            services.setup.ensure_admin(settings.ADMIN_USERNAME, settings.ADMIN_PASSWORD.get_secret_value())
+        if settings.REGISTRATION == "single":
+            services.setup.require_single_user()
+    except InvalidInput as error:
+        raise ConfigurationError(f"ADMIN_USERNAME and ADMIN_PASSWORD cannot be used. {error.message}") from None
+    except Conflict as error:
+        raise ConfigurationError(error.message) from None
 
 
 def _deadlines(settings: Settings) -> Deadlines:

@@ -4,10 +4,9 @@ from typing import Any
 
 import flask_jwt_extended as jwt
 from flask import Flask, current_app, g, request
-from flask_jwt_extended.exceptions import JWTExtendedException
-from jwt.exceptions import PyJWTError
 
 from api.context import principal, services
+from api.tokens import claims_of
 from domain.errors import NotAuthenticated, PermissionDenied
 from domain.principal import Principal
 
@@ -34,16 +33,11 @@ def enforce() -> None:
 
 
 def _principal_of_bearer() -> Principal:
-    try:
-        jwt.verify_jwt_in_request()
-        claims = jwt.get_jwt()
-    except (JWTExtendedException, PyJWTError) as error:
-        expired = "expired" in str(error).lower()
-        raise NotAuthenticated(
-            "The access token has expired." if expired else "The access token is not valid.",
-            "token_expired" if expired else "invalid_token",
-        ) from None
-    return services().auth.authenticate(sign_in_id=str(claims.get("sid", "")), user_id=str(claims["sub"]))
+    scheme, _, token = request.headers["Authorization"].partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticated("Send Authorization: Bearer and the access token.", "invalid_token")
+    claims = claims_of(token.strip(), "access")
+    return services().auth.authenticate(sign_in_id=claims["sid"], user_id=claims["sub"])
 
 
 def init_authentication(app: Flask, secret_key: str, access_ttl_s: int) -> None:

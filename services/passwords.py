@@ -1,10 +1,10 @@
-"""Passwords: which are accepted, and their hashes, computed where they do not hold up the event loop."""
+"""Passwords: which are accepted, and their hashes, computed where they do not hold up other requests."""
 
 import base64
 import threading
 import unicodedata
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import argon2
 
@@ -17,33 +17,70 @@ MIN_LENGTH = 8
 MAX_LENGTH = 128
 
 _MEMORY_KIB, _PASSES, _LANES = 19 * 1024, 2, 1
-_PARALLEL = 4  # hashes at once: 76 MiB and the cores of a small machine
-_WAIT_S = 10  # for a turn; later than that, nobody waits for the answer any more
-_VOID = f"$argon2id$v=19$m={_MEMORY_KIB},t={_PASSES},p={_LANES}${base64.b64encode(bytes(15)).decode()}" + (
-    f"${base64.b64encode(bytes(32)).decode().rstrip('=')}"  # costs what a real one costs, and fits no password
-)
+_PARALLEL = 4  # hashes at once: 76 MiB, and the cores of a small machine
+_WAIT_S = 10  # for a turn; later than that nobody waits for the answer any more
 
 
-class Offload:
-    """Runs a function where it may take its time: the caller's own thread, unless a subclass knows better."""
+class Offload(Protocol):
+    """Runs a function and returns what it returns, without blocking the event loop."""
 
     def __call__(self, function: Callable[..., T], *args: object) -> T:
-        return function(*args)
+        """``function(*args)``."""
 
 
 class Passwords:
-    """Argon2id, a few at a time. ``offload`` runs a function without blocking the other requests."""
+    """Argon2id, a few at a time."""
 
     def __init__(self, offload: Offload) -> None:
         self._offload = offload
         self._hasher = argon2.PasswordHasher(time_cost=_PASSES, memory_cost=_MEMORY_KIB, parallelism=_LANES)
         self._turns = threading.BoundedSemaphore(_PARALLEL)
 
-    def check(self, password: str, *names: str) -> None:
-        """Raises :class:`InvalidInput` for a password that would be guessed; ``names`` are its owner's."""
-        password = _normal(password)
-        fault = f"has {MIN_LENGTH} to {MAX_LENGTH} characters"
-        if MIN_LENGTH <= len(password) <= MAX_LENGTH:
-            fault = weakness(password, names)
+    def check(self, password: str, *names: str | None) -> None:
+        """Raises :class:`InvalidInput` for a password that would soon be guessed; ``names`` are its owner's."""
+        text = _normal(password)
+        if MIN_LENGTH <= len(text) <= MAX_LENGTH:
+            fault = weakness(text, [name for name in names if name])
+        else:
+            fault = f"must have {MIN_LENGTH} to {MAX_LENGTH} characters"
         if fault:
             raise InvalidInput(f"Choose another password: it {fault}.", "weak_password", ("password",))
+
+    def hash(self, password: str) -> str:
+        """The hash to keep. Raises :class:`Unavailable` when too many wait for theirs."""
+        return self._in_turn(self._hasher.hash, _normal(password))
+
+    def verify(self, kept: str | None, password: str) -> bool:
+        """Whether ``password`` fits the hash. None takes as long as any other hash, and never fits."""
+        return self._in_turn(self._fits, kept or _VOID, _normal(password))
+
+    def is_outdated(self, kept: str) -> bool:
+        """Whether the hash was made with other parameters than today's."""
+        return self._hasher.check_needs_rehash(kept)
+
+    def _fits(self, kept: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(kept, password)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+
+    def _in_turn(self, function: Callable[..., T], *args: str) -> T:
+        if not self._turns.acquire(timeout=_WAIT_S):
+            raise Unavailable("Too many people are signing in at this moment.", "busy")
+        try:
+            return self._offload(function, *args)
+        finally:
+            self._turns.release()
+
+
+def _normal(password: str) -> str:
+    """The same characters, however the keyboard composed them."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def _void() -> str:
+    salt, digest = (base64.b64encode(bytes(size)).decode().rstrip("=") for size in (16, 32))
+    return f"$argon2id$v=19$m={_MEMORY_KIB},t={_PASSES},p={_LANES}${salt}${digest}"
+
+
+_VOID = _void()  # costs what a real hash costs, and fits no password

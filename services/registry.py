@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.account_service import AccountService
 from services.auth_service import AuthService
 from services.chat_service import ChatService
 from services.event_stream_service import EventStreamService
@@ -11,12 +12,15 @@ from services.generation_service import GenerationService
 from services.health_service import HealthService
 from services.provider_service import ProviderService
 from services.session_service import SessionService
+from services.setup_service import SetupService
+from services.user_service import UserService
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """One of each."""
 
+    accounts: AccountService
     auth: AuthService
     chat: ChatService
     event_streams: EventStreamService
@@ -26,3 +30,5 @@ class Services:
     providers: ProviderService
     runner: GenerationRunner
     sessions: SessionService
+    setup: SetupService
+    users: UserService

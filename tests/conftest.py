@@ -10,6 +10,7 @@ from flask_openapi import OpenAPI
 
 from app import create_app
 from config import Settings, load_settings
+from tests.actors import Actor, add_user, set_up
 
 AppFactory = Callable[..., OpenAPI]
 ECHO = {"echo": {"adapter_class": "adapters.echo_adapter.EchoAdapter", "config": {}}}
@@ -45,3 +46,21 @@ def app(make_app: AppFactory) -> OpenAPI:
 def client(app: OpenAPI) -> FlaskClient:
     """A client of :func:`app` that is not signed in."""
     return app.test_client()
+
+
+@pytest.fixture
+def admin(app: OpenAPI) -> Actor:
+    """The first administrator, ``ada``, signed in."""
+    return set_up(app)
+
+
+@pytest.fixture
+def user(app: OpenAPI, admin: Actor) -> Actor:
+    """A user, ``grace``, signed in."""
+    return add_user(admin, app, "grace")
+
+
+@pytest.fixture
+def other_user(app: OpenAPI, admin: Actor) -> Actor:
+    """Another user, ``linus``, signed in."""
+    return add_user(admin, app, "linus")

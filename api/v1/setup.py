@@ -1,0 +1,45 @@
+"""The first start: whether this installation is set up, and setting it up."""
+
+from flask import Response
+from flask_openapi import APIBlueprint, Tag
+from pydantic import Field, SecretStr
+
+from api.context import client_address, services
+from api.declarations import limited, public, returns
+from api.schemas import ApiModel, ok
+from api.tokens import TokensOut, mint
+
+bp = APIBlueprint("setup", __name__, url_prefix="/api/v1/setup", abp_tags=[Tag(name="setup")])
+
+
+class SetupStateOut(ApiModel):
+    """Whether there is an administrator yet."""
+
+    initialized: bool
+
+
+class SetupIn(ApiModel):
+    """The first administrator. `token` is the one that the server wrote to its log at its first start."""
+
+    token: str = Field(max_length=200)
+    username: str = Field(max_length=200)
+    password: SecretStr = Field(max_length=1000)
+    email: str | None = Field(None, max_length=300)
+
+
+@bp.get("", **returns(SetupStateOut))
+@public
+def state() -> Response:
+    """Whether this installation is set up."""
+    return ok(SetupStateOut(initialized=not services().setup.is_open()))
+
+
+@bp.post("", **returns(TokensOut, 201))
+@public
+@limited("auth")
+def complete(body: SetupIn) -> Response:
+    """Make the first administrator and sign in. Once done, this is closed for ever (409 `setup_closed`)."""
+    signed_in = services().setup.complete(
+        body.token, body.username, body.password.get_secret_value(), body.email, client_address()
+    )
+    return ok(mint(signed_in), 201)
