@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flask_migrate import Migrate
 from flask_openapi import Info, OpenAPI, SecurityScheme
 from gevent import get_hub, monkey
 
@@ -48,6 +47,7 @@ from services.model_choice import ModelChooser
 from services.passwords import Passwords
 from services.provider_service import ProviderService
 from services.registry import Services
+from services.session_feed import SessionFeed
 from services.session_service import SessionService
 from services.setup_service import SetupService
 from services.sign_ins import SignIns
@@ -99,8 +99,12 @@ def _database(app: OpenAPI, settings: Settings) -> Database:
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url, settings.DATABASE_POOL_SIZE)
     db.init_app(app)
-    Migrate(app, db, directory=str(MIGRATIONS), render_as_batch=True)
-    ensure_schema(url, MIGRATIONS, migrate=settings.AUTO_MIGRATE)
+    if os.environ.get("FLASK_RUN_FROM_CLI"):  # `flask --app app db ...`; serving does without Alembic's 12 MB
+        from flask_migrate import Migrate  # noqa: PLC0415
+
+        Migrate(app, db, directory=str(MIGRATIONS), render_as_batch=True)
+    else:
+        ensure_schema(url, MIGRATIONS, migrate=settings.AUTO_MIGRATE)
     with app.app_context():
         return Database(db.engine)
 
@@ -113,6 +117,9 @@ def _services(settings: Settings, database: Database, entries: Mapping[str, Mapp
     event_log = EventLog()
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
     store = GenerationStore(unit_of_work, tokenizer, owner)
+    heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
+    event_streams = EventStreamService(unit_of_work, event_log, heartbeat_s)
+    feed = SessionFeed(unit_of_work, event_streams, auth.recheck, heartbeat_s, most)
     runner = GenerationRunner(
         providers,
         event_log,
@@ -120,12 +127,14 @@ def _services(settings: Settings, database: Database, entries: Mapping[str, Mapp
         _deadlines(settings),
         StreamOptions(settings.USAGE_EMIT, settings.USAGE_PROVIDER_ONLY),
         TitleService(unit_of_work, providers, on=settings.AUTO_TITLE).after_answer,
+        feed.announce,
     )
     return Services(
         accounts=accounts,
         auth=auth,
-        chat=ChatService(unit_of_work, providers, runner, tokenizer, owner, settings.MAX_STREAMS_PER_USER),
-        event_streams=EventStreamService(unit_of_work, event_log, settings.SSE_HEARTBEAT_INTERVAL_MS / 1000),
+        chat=ChatService(unit_of_work, providers, runner, tokenizer, owner, most),
+        event_streams=event_streams,
+        feed=feed,
         generations=GenerationService(unit_of_work, runner),
         health=HealthService({"database": database.ping}, providers),
         keeper=GenerationKeeper(runner, store),

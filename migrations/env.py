@@ -1,4 +1,4 @@
-"""How Alembic runs here: on its own connection, with batch mode where the database needs it."""
+"""How Alembic runs here: on a connection of its own, and in batch mode, which SQLite needs to alter a table."""
 
 from typing import Any
 
@@ -8,13 +8,11 @@ from alembic import context
 import models
 from models.database import UtcDateTime
 
-config = context.config
-url = config.attributes.get("url")
-if url is None:  # through the Flask CLI
+url = context.config.attributes.get("url")
+if url is None:  # through `flask --app app db ...`
     from flask import current_app
 
     url = current_app.config["SQLALCHEMY_DATABASE_URI"]
-
 
 
 def _render_item(kind: str, item: object, autogen: Any) -> str | bool:

@@ -3,10 +3,8 @@
 import time
 from typing import cast
 
+from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage, storage_from_string
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 _TIMEOUT_S = 0.25
 _PAUSE_S = 5  # after a failure, Redis is left alone that long
@@ -38,11 +36,16 @@ class RateCounter:
             return 0
         try:
             return self._shared.incr(key, window_s, amount)
-        except RedisError:
+        except StorageError:
             self._pause_until = time.monotonic() + _PAUSE_S
             return 0
 
 
 def _redis(url: str) -> RedisStorage:
+    # Here, because the package takes 10 MB that an installation without Redis saves.
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.retry import Retry  # noqa: PLC0415
+
     options = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
-    return cast("RedisStorage", storage_from_string(url, key_prefix="unichat", **options))  # type: ignore[arg-type]  # a Retry is passed on
+    storage = storage_from_string(url, key_prefix="unichat", wrap_exceptions=True, **options)  # type: ignore[arg-type]  # a Retry is passed on
+    return cast("RedisStorage", storage)

@@ -25,10 +25,16 @@ class HealthService:
     def __init__(self, checks: Mapping[str, Callable[[], None]], providers: Providers) -> None:
         self._checks = checks
         self._providers = providers
+        self._draining = False
+
+    def begin_drain(self) -> None:
+        """Not be ready any more, so that nobody sends new work to this node."""
+        self._draining = True
 
     def check(self) -> Health:
         """Ask them all now; each has its own short timeout."""
-        return Health({name: self._state(ping) for name, ping in self._checks.items()})
+        node = "shutting down" if self._draining else "ok"
+        return Health({"node": node} | {name: self._state(ping) for name, ping in self._checks.items()})
 
     def _state(self, ping: Callable[[], None]) -> str:
         try:
