@@ -27,9 +27,18 @@ def enforce() -> None:
     view: Any = current_app.view_functions.get(request.endpoint or "")
     if view is None or request.method == "OPTIONS" or getattr(view, "is_public", False):
         return
+    if getattr(view, "accepts_ticket", False) and not request.headers.get("Authorization"):
+        _redeem_ticket()
     caller = principal()
     if getattr(view, "is_admin_only", False) and not caller.is_admin:
         raise PermissionDenied("Only administrators may do this.")
+
+
+def _redeem_ticket() -> None:
+    """Here, after the limits: guessing tickets is limited by address, and a refusal by the limit spends none."""
+    ticket, session_id = request.args.get("ticket"), (request.view_args or {}).get("session_id")
+    if ticket and session_id:
+        g.principal = services().auth.redeem_ticket(ticket, session_id)
 
 
 def _principal_of_bearer() -> Principal:

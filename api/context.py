@@ -11,7 +11,7 @@ from services.registry import Services
 
 def services() -> Services:
     """The use cases of this application."""
-    return cast(Services, current_app.extensions["unichat"])
+    return cast("Services", current_app.extensions["unichat"])
 
 
 def principal() -> Principal:
@@ -29,7 +29,7 @@ def optional_principal() -> Principal | None:
 
 def request_id() -> str:
     """This request's id, in logs, answers and error bodies."""
-    return cast(str, g.request_id)
+    return cast("str", g.request_id)
 
 
 def client_address() -> str:

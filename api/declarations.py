@@ -3,8 +3,12 @@
 A route that declares nothing needs a signed-in caller and falls under the general limit.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Literal, TypeVar, cast
+
+from flask_openapi.models import OPENAPI3_REF_TEMPLATE
+from pydantic import BaseModel
 
 from api.schemas import ApiModel, Envelope
 
@@ -34,12 +38,27 @@ def limited(limit_class: LimitClass) -> Callable[[View], View]:
     return declare
 
 
-def returns(model: type[ApiModel], status: int = 200) -> dict[str, Any]:
-    """Keyword arguments for a route decorator: its success answer, for the OpenAPI document."""
-    return {"responses": {status: Envelope[model]}}  # type: ignore[valid-type]  # a type made at run time
+def accepts_ticket(view: View) -> View:
+    """This route admits the holder of a ticket for its session too: an EventSource cannot send headers."""
+    view.accepts_ticket = True  # type: ignore[attr-defined]  # functions take attributes
+    return view
 
 
-def streams(description: str) -> dict[str, Any]:
-    """Keyword arguments for a route decorator: it answers with server-sent events."""
-    content = {"text/event-stream": {"schema": {"type": "string"}}}
-    return {"responses": {200: {"description": description, "content": content}}}
+def returns(model: type[ApiModel], *statuses: int) -> dict[str, Any]:
+    """Keyword arguments for a route decorator: its success answer, with status 200 unless said otherwise."""
+    return {"responses": dict.fromkeys(statuses or (200,), Envelope[model])}  # type: ignore[valid-type]  # made at run time
+
+
+def streams(description: str, *, instead: Mapping[int, type[ApiModel]] | None = None) -> dict[str, Any]:
+    """Keyword arguments for a route decorator: it answers with server-sent events.
+
+    ``instead`` are the JSON answers that it may give in their place, by status.
+    """
+    content: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
+    responses = {200: {"description": description, "content": content}}
+    for status, model in (instead or {}).items():
+        envelope: type[BaseModel] = Envelope[model]  # type: ignore[valid-type]  # made at run time
+        schema = envelope.model_json_schema(mode="serialization", ref_template=OPENAPI3_REF_TEMPLATE)
+        response = responses.setdefault(status, {"description": HTTPStatus(status).phrase, "content": {}})
+        cast("dict[str, Any]", response["content"])["application/json"] = {"schema": schema}
+    return {"responses": responses}

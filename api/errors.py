@@ -79,7 +79,10 @@ def on_app_error(error: errors.AppError) -> Response:
 
 def on_validation_error(error: ValidationError) -> Response:
     """A body, query or path that does not fit its schema: every fault, none of the values."""
-    faults = [(".".join(map(str, fault["loc"])) or "body", fault["msg"].removeprefix("Value error, ")) for fault in error.errors(include_input=False)]
+    faults = [
+        (".".join(map(str, fault["loc"])) or "body", fault["msg"].removeprefix("Value error, "))
+        for fault in error.errors(include_input=False)
+    ]
     message = "; ".join(f"{place}: {text}" for place, text in faults[:10])
     return error_response(422, "invalid_request", message, fields=tuple(place for place, _ in faults[:10]))
 
@@ -110,4 +113,3 @@ def init_errors(app: Flask) -> None:
     app.register_error_handler(RateLimitExceeded, _on_rate_limit)
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(Exception, _on_anything_else)
-

@@ -17,6 +17,7 @@ def drain(app: Flask, seconds: float) -> None:
     services: Services = app.extensions["unichat"]
     services.health.begin_drain()
     services.runner.drain(seconds)
+    services.feed.close()
 
 
 def welcome(app: Flask, settings: Settings) -> str:

@@ -1,6 +1,7 @@
 """Server-sent events: the one place that writes them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
+from itertools import chain
 
 from flask import Response, current_app, request
 
@@ -8,32 +9,36 @@ from domain.errors import InvalidInput
 
 Item = tuple[int, bytes] | None
 
-_PING = b": ping\n\n"
+PING = b": ping\n\n"
+_RETRY = b"retry: 2000\n\n"  # milliseconds before an EventSource tries again
 _HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",  # nginx passes each event on at once
 }
 
 
-def event_stream(items: Iterable[Item], frame: Callable[[int, bytes], bytes] | None = None) -> Response:
-    """A response that sends ``items`` as they come; None becomes a ping comment. ``frame`` renders one event."""
-    response = current_app.response_class(_frames(items, frame or native_frame), mimetype="text/event-stream")
+def event_stream(items: Iterable[Item]) -> Response:
+    """A response that sends ``items`` as they come, in the native form; None becomes a ping comment."""
+    return streamed(PING if item is None else native_frame(*item) for item in items)
+
+
+def streamed(frames: Iterable[bytes]) -> Response:
+    """A response that sends ready frames as they come."""
+    response = current_app.response_class(chain([_RETRY], frames), mimetype="text/event-stream")
     response.headers.update(_HEADERS)
     response.implicit_sequence_conversion = False
     return response
 
 
-def _frames(items: Iterable[Item], frame: Callable[[int, bytes], bytes]) -> Iterator[bytes]:
-    yield b"retry: 2000\n\n"
-    for item in items:
-        data = _PING if item is None else frame(*item)
-        if data:
-            yield data
-
-
 def native_frame(seq: int, event: bytes) -> bytes:
     """One event as the native API sends it: no ``event:`` field, so that ``EventSource.onmessage`` gets it."""
     return b"id: %d\ndata: %s\n\n" % (seq, event)
+
+
+def named_frame(name: bytes, event_id: str, data: bytes) -> bytes:
+    """One event with a name, for ``EventSource.addEventListener``; without an id, the last one stays in force."""
+    identified = b"id: %s\n" % event_id.encode() if event_id else b""
+    return b"%sevent: %s\ndata: %s\n\n" % (identified, name, data)
 
 
 def last_event_id(after: int | None = None) -> int:

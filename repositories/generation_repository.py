@@ -57,6 +57,14 @@ class GenerationRepository:
             query.order_by(GenerationEntity.created_at.desc(), GenerationEntity.id.desc()).limit(1)
         )
 
+    def newest(self, session_id: str, user_id: str, *, limit: int) -> Sequence[GenerationEntity]:
+        """The session's newest generations, oldest first."""
+        query = sa.select(GenerationEntity).where(
+            GenerationEntity.session_id == session_id, GenerationEntity.user_id == user_id
+        )
+        order = (GenerationEntity.created_at.desc(), GenerationEntity.id.desc())
+        return self._session.scalars(query.order_by(*order).limit(limit)).all()[::-1]
+
     def running_in(self, session_id: str, user_id: str) -> GenerationEntity | None:
         """The generation that runs in the session now, if one does."""
         query = sa.select(GenerationEntity).where(

@@ -1,5 +1,6 @@
 """Chat sessions of an owner."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ _ORDER = (SessionEntity.pinned, SessionEntity.updated_at, SessionEntity.id)
 
 
 class SessionRepository:
-    """Queries on sessions; every one has the owner in its WHERE."""
+    """Queries on sessions; every one for a user has the owner in its WHERE."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -45,6 +46,11 @@ class SessionRepository:
             )
         rows = self._session.scalars(query.order_by(*(column.desc() for column in _ORDER)).limit(limit + 1)).all()
         return page_of(rows, limit, lambda row: (row.pinned, row.updated_at, row.id))
+
+    def last_changes(self, session_ids: Collection[str]) -> dict[str, datetime]:
+        """Session id -> when it was changed last, of those that exist; for the worker itself, not for a user."""
+        query = sa.select(SessionEntity.id, SessionEntity.updated_at).where(SessionEntity.id.in_(session_ids))
+        return {session_id: updated_at for session_id, updated_at in self._session.execute(query)}
 
     def update(self, session_id: str, user_id: str, **values: Any) -> bool:
         """Change columns; whether the session is there and this user's."""

@@ -40,6 +40,10 @@ class AuthService:
             raise NotAuthenticated("The access token is not valid any more.", "invalid_token")
         return principal
 
+    def recheck(self, principal: Principal) -> None:
+        """For what lasts long: raises :class:`NotAuthenticated` once the caller's credential has ended."""
+        self.authenticate(sign_in_id=principal.credential_id, user_id=principal.user_id)
+
     def login(self, login: str, password: str, address: str) -> SignedIn:
         """Sign in by name or e-mail address.
 

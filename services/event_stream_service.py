@@ -54,13 +54,16 @@ class EventStreamService:
 
     def _snapshot(self, principal: Principal, generation_id: str, after: int) -> Iterator[Item]:
         """The log is not here (any more): once the generation has ended, its whole text at once."""
+        row = self._own(principal, generation_id)
+        if after < 1:
+            yield 1, events.encode(events.Start(row.message_id, row.id, row.session_id, row.provider, row.model))
         quiet_since = time.monotonic()
         while (row := self._own(principal, generation_id)).status == GenerationStatus.RUNNING:
             if time.monotonic() - quiet_since >= self._heartbeat_s:
                 quiet_since = time.monotonic()
                 yield None
             time.sleep(_POLL_S)
-        last_seq = max(row.last_seq or 0, 2)
+        last_seq = max(row.last_seq or 0, 3)
         if after >= last_seq:
             return
         with self._unit_of_work(writes=False) as uow:

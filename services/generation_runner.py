@@ -76,6 +76,7 @@ class GenerationRunner:
         deadlines: Deadlines,
         options: StreamOptions,
         after_answer: Callable[[Turn, Message], None],
+        announce: Callable[[Turn], None],
     ) -> None:
         self._providers = providers
         self._event_log = event_log
@@ -83,6 +84,7 @@ class GenerationRunner:
         self._deadlines = deadlines
         self._options = options
         self._after_answer = after_answer
+        self._announce = announce
         self._live: dict[str, Live] = {}
         self._dirty: set[Live] = set()
         self._wake = threading.Event()
@@ -101,6 +103,7 @@ class GenerationRunner:
         self._live[turn.generation_id] = live
         start = events.Start(turn.message_id, turn.generation_id, turn.session_id, turn.provider, turn.request.model)
         self._event_log.append(turn.generation_id, [events.encode(start)])
+        self._announce(turn)
         self._start_flusher()
         threading.Thread(target=self._produce, args=(live,), name=turn.generation_id, daemon=True).start()
         return live

@@ -11,6 +11,7 @@ from services.generation_runner import GenerationRunner
 from services.generation_service import GenerationService
 from services.health_service import HealthService
 from services.provider_service import ProviderService
+from services.session_feed import SessionFeed
 from services.session_service import SessionService
 from services.setup_service import SetupService
 from services.user_service import UserService
@@ -24,6 +25,7 @@ class Services:
     auth: AuthService
     chat: ChatService
     event_streams: EventStreamService
+    feed: SessionFeed
     generations: GenerationService
     health: HealthService
     keeper: GenerationKeeper

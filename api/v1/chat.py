@@ -7,7 +7,7 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import AliasChoices, Field, model_validator
 
 from api.context import principal, services
-from api.declarations import limited, returns
+from api.declarations import limited, returns, streams
 from api.message_schemas import AskIn, Identifier, MessageOut, UsageOut, UserMessageIn
 from api.schemas import ApiModel, QueryModel, ok
 from api.sse import event_stream
@@ -20,6 +20,7 @@ bp = APIBlueprint(
 _SESSION = AliasChoices("session_id", "sessionId")
 _MESSAGE = AliasChoices("message_id", "messageId")
 _GENERATION = AliasChoices("generation_id", "generationId")
+_EVENTS = 'The events of the generation, each with `id: <number>` and `data: {"type": ..., ...}`, up to `complete`.'
 
 
 class ChatIn(UserMessageIn):
@@ -104,14 +105,14 @@ class SessionUsageOut(ApiModel):
     source: str | None
 
 
-@bp.post("", **returns(ChatOut))
+@bp.post("", **streams(_EVENTS, instead={200: ChatOut}))
 @limited("chat")
 def chat(body: StreamableChatIn) -> Response:
     """Send a message. The answer comes whole, or as server-sent events with `stream: true`."""
     return respond(_send(body), stream=body.stream)
 
 
-@bp.post("/stream", **returns(ChatOut))
+@bp.post("/stream", **streams(_EVENTS))
 @limited("chat")
 def chat_stream(body: ChatIn) -> Response:
     """Send a message; the answer comes as server-sent events."""
@@ -125,7 +126,7 @@ def chat_completion(body: ChatIn) -> Response:
     return respond(_send(body), stream=False)
 
 
-@bp.post("/regenerate", **returns(ChatOut))
+@bp.post("/regenerate", **streams(_EVENTS, instead={200: ChatOut}))
 @limited("chat")
 def regenerate(body: RegenerateIn) -> Response:
     """Answer again. The earlier answer stays as an alternative."""
@@ -133,7 +134,7 @@ def regenerate(body: RegenerateIn) -> Response:
     return respond(live, stream=body.stream)
 
 
-@bp.post("/edit", **returns(ChatOut))
+@bp.post("/edit", **streams(_EVENTS, instead={200: ChatOut}))
 @limited("chat")
 def edit(body: EditIn) -> Response:
     """Send a message again in other words. The old one and what followed it stay as an alternative."""
@@ -148,7 +149,7 @@ def choose(body: ChooseIn) -> Response:
     return ok(MessageOut.of(services().sessions.message(principal(), body.message_id)))
 
 
-@bp.post("/stop", **returns(StopOut))
+@bp.post("/stop", **returns(StopOut, 200, 202))
 def stop(body: StopIn) -> Response:
     """Stop an answer: 200 with `stopped` once that is true, else 202 with `stopping`."""
     stopped = services().generations.stop(

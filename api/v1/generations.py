@@ -67,7 +67,7 @@ def generation_events(path: GenerationPath, query: EventsQuery) -> Response:
     return event_stream(items)
 
 
-@bp.post("/<generation_id>/stop", **returns(StopOut))
+@bp.post("/<generation_id>/stop", **returns(StopOut, 200, 202))
 def stop_generation(path: GenerationPath) -> Response:
     """Stop it: 200 with `stopped` once that is true, else 202 with `stopping`."""
     stopped = services().generations.stop(principal(), generation_id=path.generation_id)
