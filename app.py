@@ -16,15 +16,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flask_openapi import Info, OpenAPI, SecurityScheme
+from flask_openapi import OpenAPI
 from gevent import get_hub, monkey
 
 from adapters.base_adapter import Deadlines
 from adapters.registry import load_providers
-from api.errors import on_validation_error
 from api.gateway import init_gateway
 from api.log_setup import configure_logging
-from api.schemas import ApiError
+from api.openapi import openapi_app
 from config import ConfigurationError, Settings, ai_providers, load_settings
 from domain.errors import Conflict, InvalidInput
 from models import db
@@ -58,7 +57,6 @@ from services.user_service import UserService
 T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-_ERRORS: dict[Any, Any] = {status: ApiError for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)}
 
 
 def create_app(settings: Settings | None = None, providers: Mapping[str, Mapping[str, Any]] | None = None) -> OpenAPI:
@@ -76,19 +74,7 @@ def create_app(settings: Settings | None = None, providers: Mapping[str, Mapping
 
 
 def _flask(settings: Settings) -> OpenAPI:
-    app = OpenAPI(
-        "unichat",
-        info=Info(title="UniChat", version="0.1.0", description="One chat API over every AI provider."),
-        security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearerFormat="JWT")},
-        responses=_ERRORS,
-        validation_error_model=ApiError,
-        validation_error_callback=on_validation_error,
-        doc_ui=False,
-        static_folder=None,
-        root_path=str(Path(__file__).parent),
-    )
-    app.openapi_version = "3.1.0"
-    app.url_map.strict_slashes = False
+    app = openapi_app(Path(__file__).parent)
     app.config.update(SECRET_KEY=settings.secret_key, DEBUG=settings.DEBUG, TESTING=settings.FLASK_ENV == "testing")
     return app
 

@@ -28,7 +28,7 @@ def optional_principal() -> Principal | None:
 
 
 def request_id() -> str:
-    """This request's id, in logs, answers and error bodies."""
+    """The id of this request, in logs, answers and error bodies."""
     return cast("str", g.request_id)
 
 

@@ -1,6 +1,7 @@
 """Errors at the edge: our tree, the framework's and anything else become one body with the right status."""
 
 import math
+from http import HTTPStatus
 
 import structlog
 from flask import Flask, Response, current_app, g, request
@@ -58,7 +59,7 @@ def error_response(
     response = current_app.response_class(body.model_dump_json(), status, mimetype="application/json")
     if retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
-    if status == 401:
+    if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
@@ -66,7 +67,7 @@ def error_response(
 def on_app_error(error: errors.AppError) -> Response:
     """One of ours."""
     status = status_of(error)
-    if status >= 500:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request_failed", code=error.error_code, error=error.message)
     return error_response(
         status,
@@ -103,7 +104,7 @@ def _on_rate_limit(error: RateLimitExceeded) -> Response:
 
 
 def _on_anything_else(error: Exception) -> Response:
-    log.exception("unhandled_error", path=request.path, error_type=type(error).__name__)
+    log.error("unhandled_error", path=request.path, error_type=type(error).__name__, exc_info=error)
     return error_response(500, "internal_error", "Something went wrong on our side.")
 
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, current_app, request
@@ -35,7 +36,7 @@ def init_limits(app: Flask, limits: dict[str, str], redis_url: str) -> None:
             response.headers["RateLimit-Limit"] = str(limit.limit.amount)
             response.headers["RateLimit-Remaining"] = str(max(0, limit.remaining))
             response.headers["RateLimit-Reset"] = str(reset)
-            if response.status_code == 429 and limit.breached:
+            if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and limit.breached:
                 response.headers["Retry-After"] = str(max(1, reset))
         return response
 

@@ -5,6 +5,7 @@ import logging
 import logging.handlers
 import os
 import sys
+from pathlib import Path
 from typing import Literal
 
 import structlog
@@ -30,7 +31,7 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         """Rotate, unless another worker has done it meanwhile; then only open the new file."""
         with open(f"{self.baseFilename}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.stream is None or os.path.samestat(os.fstat(self.stream.fileno()), os.stat(self.baseFilename)):
+            if self.stream is None or os.path.samestat(os.fstat(self.stream.fileno()), Path(self.baseFilename).stat()):
                 super().doRollover()
             else:
                 self.stream.close()

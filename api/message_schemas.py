@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
 from api.schemas import ApiModel
 from domain.messages import FileReference, Image, Message, Part, Text
@@ -15,6 +15,7 @@ from services.chat_service import Asked
 from services.session_service import SessionSettings
 
 _DATA_URL = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,", re.IGNORECASE)
+_MAX_ADDRESS = 2000
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 
 Temperature = Annotated[float, Field(ge=0, le=2)]
@@ -36,7 +37,7 @@ class AttachmentIn(ApiModel):
     def _address(cls, url: str) -> str:
         if url.startswith("data:"):
             _check_picture(url)
-        elif not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", url) or len(url) > 2000:
+        elif not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", url) or len(url) > _MAX_ADDRESS:
             raise ValueError("must be an http(s) address or a data:image/...;base64 URL")
         return url
 
@@ -83,6 +84,8 @@ class AskIn(ApiModel):
 
 class UserMessageIn(AskIn):
     """A user's message and how to answer it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message": "Hello!"}]})
 
     message: str = Field("", description="The text.")
     attachments: list[AttachmentIn] = Field(default_factory=list, max_length=64)

@@ -4,7 +4,9 @@ from functools import cache
 from typing import Any, Generic, Literal, Self, TypeVar
 
 from flask import Response, current_app
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema
 
 from domain.paging import Page
 
@@ -16,10 +18,30 @@ def _json_schema(model: type[BaseModel]) -> dict[str, Any]:
     return BaseModel.model_json_schema.__func__(model)  # type: ignore[attr-defined,no-any-return]  # a classmethod
 
 
+def _tell_other_names(properties: dict[str, Any], name: str, field: FieldInfo) -> None:
+    alias = field.validation_alias
+    names = [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [alias or name, name]
+    others = [f"`{other}`" for other in dict.fromkeys(names[1:]) if other != names[0]]
+    if others:
+        shown = properties[str(names[0])]
+        shown["description"] = f"{shown.get('description', '')} Also accepted as {' or '.join(others)}.".strip()
+
+
 class ApiModel(BaseModel):
     """Base of every schema at the edge. Unknown fields are ignored, so that clients may be newer than the server."""
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True, from_attributes=True)
+    model_config = ConfigDict(
+        extra="ignore", populate_by_name=True, from_attributes=True, json_schema_serialization_defaults_required=True
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema, which tells of a field's other accepted names too."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        if handler.mode == "validation":
+            for name, field in cls.model_fields.items():
+                _tell_other_names(schema["properties"], name, field)
+        return schema
 
     @field_validator("*", mode="after")
     @classmethod
@@ -35,6 +57,7 @@ class QueryModel(ApiModel):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As pydantic's; without arguments, from the cache."""
         return super().model_json_schema(*args, **kwargs) if args or kwargs else _json_schema(cls)
 
 
@@ -64,6 +87,8 @@ class Nothing(ApiModel):
 class Envelope(BaseModel, Generic[T]):
     """Every success."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     success: Literal[True] = True
     data: T
     error: None = None
@@ -71,6 +96,8 @@ class Envelope(BaseModel, Generic[T]):
 
 class ApiError(BaseModel):
     """Every failure. `code` is stable; `error` is for people; `fields` names what is wrong in the request."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     success: Literal[False] = False
     data: None = None

@@ -11,6 +11,7 @@ Item = tuple[int, bytes] | None
 
 PING = b": ping\n\n"
 _RETRY = b"retry: 2000\n\n"  # milliseconds before an EventSource tries again
+_MAX_DIGITS = 9
 _HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",  # nginx passes each event on at once
@@ -48,7 +49,7 @@ def last_event_id(after: int | None = None) -> int:
     """
     header = request.headers.get("Last-Event-ID", "")
     if header:
-        if not header.isascii() or not header.isdigit() or len(header) > 9:
+        if not header.isascii() or not header.isdigit() or len(header) > _MAX_DIGITS:
             raise InvalidInput("Last-Event-ID is not one of ours.", "invalid_event_id", ("Last-Event-ID",))
         return int(header)
     return after or 0

@@ -2,10 +2,11 @@
 
 from flask import Response
 from flask_openapi import APIBlueprint, Tag
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr
 
 from api.context import client_address, principal, services
 from api.declarations import limited, public, returns
+from api.message_schemas import Identifier
 from api.schemas import ApiModel, Nothing, ok
 from api.tokens import TokensOut, UserOut, claims_of, mint
 from services.auth_service import TICKET_TTL_S
@@ -44,7 +45,7 @@ class PasswordIn(ApiModel):
 class TicketIn(ApiModel):
     """The session whose events the ticket opens."""
 
-    session_id: str = Field(max_length=40, alias="sessionId")
+    session_id: Identifier = Field(validation_alias=AliasChoices("session_id", "sessionId"))
 
 
 class TicketOut(ApiModel):

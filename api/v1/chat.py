@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from flask import Response
 from flask_openapi import APIBlueprint, Tag
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from api.context import principal, services
 from api.declarations import limited, returns, streams
@@ -20,7 +20,7 @@ bp = APIBlueprint(
 _SESSION = AliasChoices("session_id", "sessionId")
 _MESSAGE = AliasChoices("message_id", "messageId")
 _GENERATION = AliasChoices("generation_id", "generationId")
-_EVENTS = 'The events of the generation, each with `id: <number>` and `data: {"type": ..., ...}`, up to `complete`.'
+_EVENTS = "The events of the generation: `id: <number>` and `data: <Event as JSON>`, the last one is `complete`."
 
 
 class ChatIn(UserMessageIn):
@@ -52,6 +52,8 @@ class RegenerateIn(AskIn):
 class EditIn(UserMessageIn):
     """A user message of yours, in other words."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"message_id": "msg_...", "message": "Hello again!"}]})
+
     message_id: Identifier = Field(validation_alias=_MESSAGE)
     stream: bool = False
 
@@ -73,7 +75,7 @@ class StopIn(ApiModel):
 class UsageQuery(QueryModel):
     """Which session."""
 
-    session_id: Identifier = Field(alias="sessionId")
+    session_id: Identifier = Field(validation_alias=_SESSION)
 
 
 class ChatOut(ApiModel):

@@ -1,0 +1,165 @@
+"""The OpenAPI document: what flask-openapi reads from the handlers, made complete by what the routes declare."""
+
+import copy
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from flask_openapi import Info, OpenAPI, SecurityScheme
+from flask_openapi.models import OPENAPI3_REF_TEMPLATE
+
+from api.declarations import STREAM
+from api.errors import on_validation_error
+from api.schemas import ApiError
+from domain import events
+
+Json = dict[str, Any]
+
+_INFO = Info(
+    title="UniChat",
+    version="0.1.0",
+    description=(
+        "One chat API over every AI provider.\n\n"
+        "Successes are `{success: true, data, error: null}`, failures `{success: false, data: null, error, code, "
+        "request_id}`. Sign in with `POST /api/v1/auth/login` and send the access token as `Authorization: Bearer ...`."
+    ),
+)
+_SECURITY_SCHEMES: dict[str, SecurityScheme | Json] = {
+    "bearer": SecurityScheme(type="http", scheme="bearer", bearerFormat="JWT", description="The access token."),
+    "ticket": SecurityScheme.model_validate(
+        {
+            "type": "apiKey",
+            "in": "query",
+            "name": "ticket",
+            "description": "A ticket of `POST /api/v1/auth/tickets`: for one session, one use, within a minute.",
+        }
+    ),
+}
+_METHODS = ("get", "post", "put", "patch", "delete")
+_WITH_BODY = ("post", "put", "patch")
+_ERRORS = {  # status -> its answer's name in the document, and what it means
+    400: ("Malformed", "The body is not JSON, or not an object."),
+    401: ("NotAuthenticated", "There is no credential, or it does not count (any more)."),
+    403: ("PermissionDenied", "You may not do this."),
+    404: ("NotFound", "There is no such thing, or it is somebody else's."),
+    409: ("Conflict", "It cannot be done now."),
+    413: ("TooLarge", "The body, or something in it, passes a limit."),
+    415: ("UnsupportedMediaType", "The body is not declared as JSON."),
+    422: ("Invalid", "The request cannot be fulfilled as it is; `fields` names what is wrong."),
+    429: ("LimitExceeded", "Too many requests; `Retry-After` says when to come back."),
+    502: ("ProviderFailed", "The AI provider failed."),
+    503: ("Unavailable", "A part that this needs is out of service for now."),
+    504: ("ProviderTimeout", "The AI provider did not answer in time."),
+}
+_WITH_RETRY_AFTER = (429, 503)
+
+
+def openapi_app(root: Path) -> OpenAPI:
+    """An application that knows its document, and answers invalid requests in our shape."""
+    app = OpenAPI(
+        "unichat",
+        info=_INFO,
+        security_schemes=_SECURITY_SCHEMES,
+        validation_error_model=ApiError,
+        validation_error_callback=on_validation_error,
+        doc_ui=False,
+        static_folder=None,
+        root_path=str(root),
+    )
+    app.openapi_version = "3.1.0"
+    app.url_map.strict_slashes = False
+    return app
+
+
+def document(app: OpenAPI) -> Json:
+    """The document of all routes, always the same for the same code."""
+    raw: Json = copy.deepcopy(app.api_doc)
+    components = raw["components"]
+    components["schemas"] |= _event_schemas() | {"ApiError": ApiError.model_json_schema(mode="serialization")}
+    components["responses"] = {name: _error_answer(status) for status, (name, _) in _ERRORS.items()}
+    for rule in app.url_map.iter_rules():
+        path = re.sub(r"<(?:[^<:]+:)?", "{", rule.rule).replace(">", "}")
+        for method in set(_METHODS) & {name.lower() for name in rule.methods or ()}:
+            operation = raw["paths"][path][method]
+            _describe(operation, rule.endpoint, app.view_functions[rule.endpoint])
+            _answer(operation, method, app.view_functions[rule.endpoint])
+    components["schemas"] = dict(sorted(components["schemas"].items()))
+    return raw
+
+
+def _describe(operation: Json, endpoint: str, view: Any) -> None:
+    summary, _, description = (inspect.getdoc(view) or "").partition("\n\n")
+    operation["operationId"] = endpoint.replace(".", "_")
+    operation["summary"] = " ".join(summary.replace("`", "").split()).removesuffix(".")
+    operation["security"] = _security(view)
+    operation.pop("deprecated", None)
+    operation.pop("description", None)
+    if description:
+        operation["description"] = description
+
+
+def _answer(operation: Json, method: str, view: Any) -> None:
+    names = {status: _ERRORS[status][0] for status in _errors(operation, method, view)}
+    errors = {str(status): {"$ref": f"#/components/responses/{name}"} for status, name in names.items()}
+    operation["responses"] = dict(sorted((_successes(operation) | errors).items()))
+
+
+def _successes(operation: Json) -> Json:
+    """The declared answers, without the error that the framework adds by itself, and with the stream."""
+    answers = {status: answer for status, answer in operation["responses"].items() if status < "400"}
+    stream = operation.pop(STREAM, None)
+    if stream is not None:
+        answer = answers.setdefault("200", {"content": {}})
+        answer["description"] = stream
+        answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    return answers
+
+
+def _security(view: Any) -> list[Json]:
+    if getattr(view, "is_public", False):
+        return []
+    return [{"bearer": []}, {"ticket": []}] if getattr(view, "accepts_ticket", False) else [{"bearer": []}]
+
+
+def _errors(operation: Json, method: str, view: Any) -> Iterator[int]:
+    """The errors that a route can answer with, from what it declares and takes."""
+    limit_class = getattr(view, "limit_class", "general")
+    parameters, takes_body = operation.get("parameters", []), "requestBody" in operation
+    yield from _WITH_RETRY_AFTER
+    if not getattr(view, "is_public", False) or limit_class == "auth":
+        yield 401
+    if getattr(view, "is_admin_only", False) or limit_class == "auth":
+        yield 403
+    if takes_body or any(one["in"] == "path" or one["name"].endswith("_id") for one in parameters):
+        yield 404
+    if takes_body or parameters:
+        yield 422
+    if method in _WITH_BODY:
+        yield from (400, 413, 415)
+    if method != "get":
+        yield 409
+    if limit_class == "chat":
+        yield from (502, 504)
+
+
+def _error_answer(status: int) -> Json:
+    answer: Json = {
+        "description": _ERRORS[status][1],
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ApiError"}}},
+    }
+    if status in _WITH_RETRY_AFTER:
+        answer["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+    return answer
+
+
+def _event_schemas() -> Json:
+    """The events of the native streams, from the types that write them: `Event` is any of them."""
+    template = OPENAPI3_REF_TEMPLATE.format(model="Event{name}")
+    (union,), found = msgspec.json.schema_components([events.Event], ref_template=template)
+    named = msgspec.json.encode({"Event": union} | {f"Event{name}": schema for name, schema in found.items()})
+    # Types that share their name with one elsewhere come with their module.
+    plain = named.replace(b"Eventdomain.events.", b"Event").replace(b"Eventdomain.messages.", b"EventMessage")
+    return cast("Json", msgspec.json.decode(plain))
