@@ -1,4 +1,7 @@
-"""${message}"""
+"""${message}
+
+Written with migrations.steps, so that a run that died half-way can be repeated.
+"""
 
 import sqlalchemy as sa
 from alembic import op

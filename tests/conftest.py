@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ from flask_openapi import OpenAPI
 
 from app import create_app
 from config import Settings, load_settings
+from models import db
 from tests.actors import Actor, add_user, set_up
+from tests.node import Node
+from tests.servers import DATABASES, Redis, Servers
 
 AppFactory = Callable[..., OpenAPI]
+NodeFactory = Callable[..., Node]
 ECHO = {"echo": {"adapter_class": "adapters.echo_adapter.EchoAdapter", "config": {}}}
 
 
@@ -25,15 +30,96 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The session's own MariaDB, PostgreSQL and Redis."""
+    servers = Servers()
+    yield servers
+    servers.close()
+
+
 @pytest.fixture
-def make_app(tmp_path: Path) -> Iterator[AppFactory]:
+def redis(servers: Servers) -> Redis:
+    """A Redis that is empty."""
+    redis = servers.redis()
+    redis.flush()
+    return redis
+
+
+@pytest.fixture(params=DATABASES)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of database in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_database_url(database_kind: str, servers: Servers, tmp_path: Path) -> Iterator[str]:
+    """A database without tables, on each kind in turn."""
+    if database_kind == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    server = servers.database(database_kind)
+    url = server.empty_database()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def database_url(database_kind: str, servers: Servers, tmp_path: Path) -> Iterator[str]:
+    """A database with today's schema and no rows, on each kind in turn."""
+    if database_kind == "sqlite":
+        servers.migrated_sqlite(tmp_path / "unichat.db")
+        yield f"sqlite:///{tmp_path / 'unichat.db'}"
+        return
+    server = servers.database(database_kind)
+    url = server.migrated_database()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, servers: Servers) -> Iterator[AppFactory]:
     """Makes applications on an own data folder; ``providers`` is AI_PROVIDERS, the rest are settings."""
+    with ExitStack() as cleanup:
 
-    def make(providers: dict[str, Any] | None = None, **settings: Any) -> OpenAPI:
-        values = {"FLASK_ENV": "testing", "LOG_FORMAT": "json", "RATE_LIMIT_AUTH": "10000 per minute"} | settings
-        return create_app(load_settings(**values), ECHO if providers is None else providers)
+        def make(providers: dict[str, Any] | None = None, **settings: Any) -> OpenAPI:
+            values = {"FLASK_ENV": "testing", "LOG_FORMAT": "json", "RATE_LIMIT_AUTH": "10000 per minute"} | settings
+            loaded = load_settings(**values)
+            if not loaded.DATABASE_URL and not (loaded.DATA_DIR / "unichat.db").exists():
+                servers.migrated_sqlite(loaded.DATA_DIR / "unichat.db")
+            app = create_app(loaded, ECHO if providers is None else providers)
+            cleanup.callback(_close, app)
+            return app
 
-    yield make
+        yield make
+
+
+def _close(app: OpenAPI) -> None:
+    app.extensions["unichat"].runner.drain(0)
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def any_database_app(make_app: AppFactory, database_url: str) -> OpenAPI:
+    """An application on each kind of database in turn.
+
+    For a whole module: ``@pytest.fixture def app(any_database_app): return any_database_app``.
+    """
+    return make_app(DATABASE_URL=database_url)
+
+
+@pytest.fixture
+def start_node(tmp_path: Path) -> Iterator[NodeFactory]:
+    """Starts real nodes with the given settings on one data folder; they are killed after the test."""
+    with ExitStack() as cleanup:
+
+        def start(**settings: object) -> Node:
+            node = Node(tmp_path / "node", **settings)
+            cleanup.callback(node.kill)
+            return node
+
+        yield start
 
 
 @pytest.fixture
