@@ -62,8 +62,12 @@ class UpstreamCall:
 
     def remaining(self) -> tuple[float, Stage]:
         """Seconds until the next deadline, and which one it is. Raises :class:`ProviderTimeout` once it has passed."""
-        stage: Stage = "first_token" if self._last_delta is None else "idle"
-        due = (self._last_delta or self._started) + getattr(self.deadlines, stage)
+        stage: Stage
+        # Once per receive: plain branches, no dictionaries.
+        if self._last_delta is None:
+            stage, due = "first_token", self._started + self.deadlines.first_token
+        else:
+            stage, due = "idle", self._last_delta + self.deadlines.idle
         total = self._started + self.deadlines.total
         if total < due:
             due, stage = total, "total"

@@ -22,7 +22,7 @@ class ConfigError(ValueError):
         self.faults = tuple(faults)
 
 
-class _Fault(Exception):
+class _EntryError(Exception):
     """The faults of one entry."""
 
 
@@ -37,7 +37,7 @@ def load_providers(entries: ProviderEntries) -> dict[str, BaseAdapter]:
     for name, entry in entries.items():
         try:
             providers[name] = _load(name, entry)
-        except _Fault as fault:
+        except _EntryError as fault:
             faults += [f"{name}: {text}" for text in fault.args]
     if faults:
         raise ConfigError(faults)
@@ -51,27 +51,27 @@ def enabled_providers(providers: Mapping[str, BaseAdapter]) -> dict[str, BaseAda
 
 def _load(name: str, entry: Mapping[str, Any]) -> BaseAdapter:
     if not isinstance(entry, Mapping):
-        raise _Fault("the entry is not a mapping with adapter_class and config")
+        raise _EntryError("the entry is not a mapping with adapter_class and config")
     unknown = [f"unknown key {key!r}" for key in entry if key not in _KEYS]
     adapter = _adapter_class(entry.get("adapter_class"), unknown)
     try:
         config = adapter.Config.model_validate(entry.get("config") or {})
     except ValidationError as error:
-        raise _Fault(*unknown, *_config_faults(error)) from None
+        raise _EntryError(*unknown, *_config_faults(error)) from None
     if unknown:
-        raise _Fault(*unknown)
+        raise _EntryError(*unknown)
     return _construct(adapter, name, config)
 
 
 def _adapter_class(path: object, other_faults: list[str]) -> type[BaseAdapter]:
     if not isinstance(path, str) or not path:
-        raise _Fault(*other_faults, "adapter_class is missing")
+        raise _EntryError(*other_faults, "adapter_class is missing")
     try:
         found = resolve_name(path) if "." in path else _entry_point(path)
     except Exception as error:  # importing somebody's package can raise anything
-        raise _Fault(*other_faults, f"adapter_class {path!r} cannot be loaded: {error}") from error
+        raise _EntryError(*other_faults, f"adapter_class {path!r} cannot be loaded: {error}") from error
     if not (isinstance(found, type) and issubclass(found, BaseAdapter)) or inspect.isabstract(found):
-        raise _Fault(*other_faults, f"adapter_class {path!r} is not a complete BaseAdapter")
+        raise _EntryError(*other_faults, f"adapter_class {path!r} is not a complete BaseAdapter")
     return found
 
 
@@ -90,4 +90,4 @@ def _construct(adapter: type[BaseAdapter], name: str, config: Any) -> BaseAdapte
     try:
         return adapter(name, config)
     except ValueError as error:
-        raise _Fault(str(error)) from error
+        raise _EntryError(str(error)) from error

@@ -1,8 +1,8 @@
 """Server-sent events out of bytes, however the network cut them.
 
-Follows the event stream format of the HTML standard: lines end in LF, CRLF or CR and in nothing else (U+2028 inside JSON
-is text), a leading BOM is dropped, comments and unknown fields are ignored, an event that the end of the body cuts short
-is not an event.
+Follows the event stream format of the HTML standard: lines end in LF, CRLF or CR and in nothing else (U+2028 inside
+JSON is text), a leading BOM is dropped, comments and unknown fields are ignored, an event that the end of the body cuts
+short is not an event.
 """
 
 import re

@@ -1,0 +1,55 @@
+"""OpenAI and every server that speaks its chat completions: DeepSeek, Moonshot, Zhipu, Ollama, vLLM and many more."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from adapters.base_adapter import AdapterConfig, UpstreamCall
+from adapters.http_adapter import HttpAdapter
+from adapters.model_catalog import family_of
+from adapters.openai_wire import Answer, request_body
+from domain.chat import ChatRequest
+from domain.deltas import Delta
+
+
+class OpenAIConfig(AdapterConfig):
+    """What a compatible provider may need beyond the common configuration.
+
+    ``extra_body``: more fields for every request; they win over ours, and ``null`` drops one of ours.
+    ``send_user``: tell the provider the opaque name of our user, as some want against abuse.
+    """
+
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    send_user: bool = False
+
+
+class OpenAIAdapter(HttpAdapter):
+    """Chat completions, streamed. The key may be empty when a base URL is given: local servers need none."""
+
+    Config = OpenAIConfig
+    config: OpenAIConfig
+    default_base_url = "https://api.openai.com/v1"
+    default_model = "gpt-4o-mini"
+
+    def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
+        with self._events("/chat/completions", self._body(request), call) as events:
+            yield from Answer(self.failures).deltas(events)
+
+    def _body(self, request: ChatRequest) -> bytes:
+        model = self.model(request.model or self.models[0].name)
+        extra = self._extra_fields()
+        if model.capabilities.stream_usage:
+            extra.setdefault("stream_options", {"include_usage": True})
+        if self.config.send_user and request.end_user:
+            extra.setdefault("user", request.end_user)
+        return request_body(request, model.name, family_of(model.name).quirks, extra)
+
+    def _extra_fields(self) -> dict[str, Any]:
+        return dict(self.config.extra_body)
+
+    def discover_models(self) -> Sequence[str]:
+        """The names in the provider's model list now, asked by the official client. Raises a ProviderError."""
+        from adapters.model_discovery import openai_models  # noqa: PLC0415 - its SDK takes a second and 50 MB
+
+        return openai_models(self.base_url, self._key, self._headers(), self.failures)

@@ -1,0 +1,253 @@
+"""OpenAI's chat completions as they go over the wire, both ways."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from adapters.failures import FailureMap, decode_or_fail
+from adapters.model_catalog import Quirks
+from adapters.sse import ServerEvent
+from domain.chat import ChatRequest, PromptMessage
+from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport
+from domain.errors import ProviderTimeout, ProviderUnavailable, UpstreamCut
+from domain.generation import FinishReason
+from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
+from domain.usage import Usage
+
+_NULL = msgspec.Raw(b"null")
+_FINISH: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "content_filter": "content_filter",
+    "sensitive": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+}
+_FAILED = {"insufficient_system_resource", "network_error", "error"}
+
+
+class FunctionFragment(msgspec.Struct):
+    """A piece of what a tool call calls."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallFragment(msgspec.Struct):
+    """A piece of a tool call; the first has its id and name."""
+
+    index: int | None = None
+    id: str | None = None
+    function: FunctionFragment | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: Any = None  # a string where it is text, something else where it is settings
+    refusal: str | None = None
+    tool_calls: list[ToolCallFragment] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    index: int = 0
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = _NULL  # decoded on its own: an odd count must not cost the answer
+    error: msgspec.Raw = _NULL
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+    def neutral(self) -> Usage:
+        cached = self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens
+        thought = self.completion_tokens_details and self.completion_tokens_details.reasoning_tokens
+        return Usage(
+            self.prompt_tokens,
+            self.completion_tokens,
+            cached_tokens=cached or self.prompt_cache_hit_tokens or 0,
+            reasoning_tokens=thought or 0,
+        )
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_usage = msgspec.json.Decoder(_Usage).decode
+
+
+class Answer:
+    """Reads one streamed answer. Complete means: a finish reason or ``[DONE]`` was seen."""
+
+    def __init__(self, failures: FailureMap) -> None:
+        self.failures = failures
+        self.finish = ""
+        self.usage: Usage | None = None
+        self._done = False
+        self._called = False
+
+    def deltas(self, events: Iterable[ServerEvent]) -> Iterator[Delta]:
+        """The deltas of all events; the closing ones when the answer is complete, and none when it is not."""
+        try:
+            for event in events:
+                if event.data == b"[DONE]":
+                    self._done = True
+                    break
+                yield from self.read(event)
+        except (UpstreamCut, ProviderTimeout):
+            # With the finish reason the answer is whole; only the count and the end marker got lost.
+            if not self.finish:
+                raise
+        if self.usage:
+            yield UsageReport(self.usage)
+        if self.finish or self._done:
+            yield Finish(self._reason())
+
+    def read(self, event: ServerEvent) -> Iterator[Delta]:
+        """The deltas of one event; what closes the answer is kept in ``finish`` and ``usage``."""
+        chunk: _Chunk = decode_or_fail(_decode_chunk, event.data, self.failures)
+        if chunk.error != _NULL:
+            raise self.failures.from_event(event.data)
+        for choice in chunk.choices or ():
+            if choice.index == 0:
+                if choice.delta:
+                    yield from self._choice(choice.delta)
+                if choice.finish_reason:
+                    self.finished(choice.finish_reason)
+        if chunk.usage != _NULL:
+            self.usage = _usage(chunk.usage) or self.usage
+
+    def finished(self, reason: str) -> None:
+        """Note the finish reason. Raises :class:`ProviderUnavailable` for those that mean a failure."""
+        if reason in _FAILED:
+            raise ProviderUnavailable(f"The provider gave up on the answer ({reason}).")
+        self.finish = reason
+
+    def tool_calls(self, fragments: Sequence[ToolCallFragment]) -> Iterator[Delta]:
+        """The deltas of the tool call fragments of one event."""
+        for position, call in enumerate(fragments):
+            self._called = True
+            function = call.function or FunctionFragment()
+            index = position if call.index is None else call.index
+            yield ToolCallDelta(index, call.id or "", function.name or "", function.arguments or "")
+
+    def _choice(self, delta: _Delta) -> Iterator[Delta]:
+        thought = delta.reasoning_content or delta.reasoning
+        if thought and isinstance(thought, str):
+            yield ReasoningDelta(thought)
+        if text := delta.content or delta.refusal:
+            yield TextDelta(text)
+        if delta.tool_calls:
+            yield from self.tool_calls(delta.tool_calls)
+
+    def _reason(self) -> FinishReason:
+        return _FINISH.get(self.finish, "tool_calls" if self._called and not self.finish else "stop")
+
+
+def _usage(raw: msgspec.Raw) -> Usage | None:
+    try:
+        return _decode_usage(raw).neutral()
+    except msgspec.MsgspecError:
+        return None
+
+
+def request_body(request: ChatRequest, model: str, quirks: Quirks, extra: Mapping[str, Any]) -> bytes:
+    """The JSON of a streamed request. ``extra`` fields win over ours; one that is ``None`` is left out."""
+    fields: dict[str, Any] = {
+        "model": model,
+        "messages": wire_messages(request, quirks),
+        "stream": True,
+        "temperature": request.temperature if quirks.temperature else None,
+        quirks.output_limit_field: request.max_tokens,
+        **extra,
+    }
+    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
+
+
+def wire_messages(request: ChatRequest, quirks: Quirks) -> list[dict[str, Any]]:
+    """The prompt as a list of wire messages.
+
+    Only complete pairs of a tool call and its result are sent: one without the other, as a stopped answer leaves
+    behind, is refused.
+    """
+    parts = [part for message in request.messages for part in message.parts]
+    answered = {part.id for part in parts if isinstance(part, ToolResult)}
+    paired = {part.id for part in parts if isinstance(part, ToolCall) and part.id in answered}
+    system = [{"role": "system", "content": request.system}] if request.system else []
+    return system + [wire for message in request.messages for wire in _wire_message(message, paired, quirks)]
+
+
+def _wire_message(message: PromptMessage, paired: set[str], quirks: Quirks) -> Iterator[dict[str, Any]]:
+    """One message of ours is several on the wire when tools were called in its midst."""
+    pending: list[Part] = []
+    for part in message.parts:
+        if isinstance(part, ToolResult):
+            yield from _spoken(message.role, pending, paired, quirks)
+            pending = []
+            if part.id in paired:
+                yield {"role": "tool", "tool_call_id": part.id, "content": part.content}
+        else:
+            pending.append(part)
+    yield from _spoken(message.role, pending, paired, quirks)
+
+
+def _spoken(role: MessageRole, parts: Sequence[Part], paired: set[str], quirks: Quirks) -> Iterator[dict[str, Any]]:
+    calls = [_wire_call(part) for part in parts if isinstance(part, ToolCall) and part.id in paired]
+    content = _content(role, parts)
+    if not content and not calls:
+        return
+    wire: dict[str, Any] = {"role": role.value, "content": content or None}
+    if calls:
+        wire["tool_calls"] = calls
+        thought = "".join(part.text for part in parts if isinstance(part, Reasoning))
+        if quirks.replay_reasoning and thought:
+            wire["reasoning_content"] = thought
+    yield wire
+
+
+def _wire_call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+
+
+def _content(role: MessageRole, parts: Sequence[Part]) -> str | list[dict[str, Any]]:
+    """Plain text where there is only text, as every compatible server takes; a list of parts beside pictures."""
+    if role is MessageRole.USER and any(isinstance(part, Image) for part in parts):
+        return [content for part in parts if (content := _content_part(part))]
+    return "".join(plain_text(part) for part in parts)
+
+
+def _content_part(part: Part) -> dict[str, Any] | None:
+    if isinstance(part, Image):
+        return {"type": "image_url", "image_url": {"url": part.url}}
+    text = plain_text(part)
+    return {"type": "text", "text": text} if text else None
+
+
+def plain_text(part: Part) -> str:
+    """A part as text: a picture or file that cannot be sent becomes a link, unless its address is its content."""
+    match part:
+        case Text(text=text):
+            return text
+        case Image(url=url, alt=alt):
+            return f"![{alt}]({url})" if not url.startswith("data:") else f"[picture: {alt or 'untitled'}]"
+        case FileReference(url=url, name=name):
+            return f"[{name or url}]({url})" if not url.startswith("data:") else f"[file: {name or 'untitled'}]"
+    return ""
