@@ -1,8 +1,10 @@
 """A whole node for the tests: the real gunicorn, in a process group of its own, on a free port."""
 
 import contextlib
+import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from config import Settings
+from tests.actors import PASSWORD
 from tests.servers import ROOT, free_port
 
 _START_S = 30
@@ -105,6 +108,29 @@ class Node:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def set_up(self) -> str:
+        """Complete the setup with the token that the node has printed; an administrator's access token."""
+        found = re.search(r"Setup token (\S+)", self.log())
+        assert found, self.log()
+        body = {"token": found[1], "username": "ada", "password": PASSWORD}
+        return str(self.call("POST", "/api/v1/setup", body)["access_token"])
+
+    def call(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
+        """The data of a successful call."""
+        with self.open(method, path, body, token) as response:
+            answer = json.loads(response.read())
+        assert answer["success"], answer
+        return answer["data"]
+
+    @contextlib.contextmanager
+    def open(self, method: str, path: str, body: Any = None, token: str = "") -> Iterator[http.client.HTTPResponse]:
+        """The response to a call, unread, on a connection of its own; leaving hangs up."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            with connection.getresponse() as response:
+                yield response
 
     def signal(self, number: int) -> None:
         """Send a signal to the arbiter alone, as a supervisor does."""
