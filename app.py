@@ -42,6 +42,7 @@ from services.generation_service import GenerationService
 from services.generation_store import GenerationStore
 from services.health_service import HealthService
 from services.login_guard import LoginGuard
+from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
 from services.passwords import Passwords
 from services.provider_service import ProviderService
@@ -65,11 +66,12 @@ def create_app(settings: Settings | None = None, providers: Mapping[str, Mapping
     configure_logging(level=settings.LOGGING_LEVEL, form=settings.LOG_FORMAT, file=settings.LOG_FILE)
     app = _flask(settings)
     database = _database(app, settings)
+    counter = RateCounter(settings.REDIS_URL)
     app.extensions["unichat"] = _services(
-        settings, database, ai_providers(settings) if providers is None else providers
+        settings, database, counter, ai_providers(settings) if providers is None else providers
     )
-    _prepare_users(settings, app.extensions["unichat"])
-    init_gateway(app, settings)
+    _prepare_users(settings, app.extensions["unichat"], database)
+    init_gateway(app, settings, counter)
     return app
 
 
@@ -95,9 +97,11 @@ def _database(app: OpenAPI, settings: Settings) -> Database:
         return Database(db.engine)
 
 
-def _services(settings: Settings, database: Database, entries: Mapping[str, Mapping[str, Any]]) -> Services:
+def _services(
+    settings: Settings, database: Database, counter: RateCounter, entries: Mapping[str, Mapping[str, Any]]
+) -> Services:
     unit_of_work = unit_of_work_on(database)
-    auth, accounts, setup, users = _identity(settings, unit_of_work)
+    auth, accounts, setup, users = _identity(settings, unit_of_work, counter)
     providers = load_providers(entries)
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
     event_log = EventLog()
@@ -118,7 +122,7 @@ def _services(settings: Settings, database: Database, entries: Mapping[str, Mapp
     return Services(
         accounts=accounts,
         auth=auth,
-        chat=ChatService(unit_of_work, providers, runner, tokenizer, owner, most),
+        chat=ChatService(unit_of_work, providers, runner, tokenizer, owner, most, _message_limits(settings)),
         event_streams=event_streams,
         feed=feed,
         generations=GenerationService(unit_of_work, runner),
@@ -133,9 +137,9 @@ def _services(settings: Settings, database: Database, entries: Mapping[str, Mapp
 
 
 def _identity(
-    settings: Settings, unit_of_work: OpenUnitOfWork
+    settings: Settings, unit_of_work: OpenUnitOfWork, counter: RateCounter
 ) -> tuple[AuthService, AccountService, SetupService, UserService]:
-    passwords, guard = Passwords(_offload), LoginGuard(RateCounter(settings.REDIS_URL))
+    passwords, guard = Passwords(_offload), LoginGuard(counter)
     sign_ins, registration = SignIns(settings.REFRESH_TOKEN_TTL_S), settings.REGISTRATION
     return (
         AuthService(unit_of_work, passwords, guard, sign_ins),
@@ -152,16 +156,20 @@ def _offload(function: Callable[..., T], *args: object) -> T:
     return function(*args)
 
 
-def _prepare_users(settings: Settings, services: Services) -> None:
+def _prepare_users(settings: Settings, services: Services, database: Database) -> None:
     try:
         if settings.ADMIN_USERNAME:
             services.setup.ensure_admin(settings.ADMIN_USERNAME, settings.ADMIN_PASSWORD.get_secret_value())
         if settings.REGISTRATION == "single":
             services.setup.require_single_user()
-    except InvalidInput as error:
-        raise ConfigurationError(f"ADMIN_USERNAME and ADMIN_PASSWORD cannot be used. {error.message}") from None
-    except Conflict as error:
-        raise ConfigurationError(error.message) from None
+    except (InvalidInput, Conflict) as error:
+        database.engine.dispose()  # nothing will be served from it
+        reason = "ADMIN_USERNAME and ADMIN_PASSWORD cannot be used. " if isinstance(error, InvalidInput) else ""
+        raise ConfigurationError(reason + error.message) from None
+
+
+def _message_limits(settings: Settings) -> MessageLimits:
+    return MessageLimits(settings.MAX_MESSAGE_CHARS, settings.MAX_IMAGES_PER_MESSAGE, settings.MAX_IMAGE_BYTES)
 
 
 def _deadlines(settings: Settings) -> Deadlines:

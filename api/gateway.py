@@ -9,12 +9,12 @@ import api.v1
 from api.authentication import enforce, identify, init_authentication
 from api.errors import init_errors
 from api.hardening import init_cors, init_hardening, require_json
-from api.limits import init_limits
+from api.limits import HitCounter, init_limits
 from api.request_logging import init_request_logging
 from config import Settings
 
 
-def init_gateway(app: OpenAPI, settings: Settings) -> None:
+def init_gateway(app: OpenAPI, settings: Settings, counter: HitCounter) -> None:
     """Everything between the socket and the services. The order of the hooks is the order of a request's checks."""
     init_errors(app)
     init_hardening(app, max_body=settings.MAX_BODY_BYTES, trusted_proxies=settings.TRUSTED_PROXIES)
@@ -22,7 +22,7 @@ def init_gateway(app: OpenAPI, settings: Settings) -> None:
     init_request_logging(app)
     app.before_request(identify)
     limits = {"general": settings.RATE_LIMIT, "chat": settings.RATE_LIMIT_CHAT, "auth": settings.RATE_LIMIT_AUTH}
-    init_limits(app, limits, settings.REDIS_URL)
+    init_limits(app, limits, counter)
     app.before_request(enforce)
     app.before_request(require_json)
     if settings.ENABLE_CORS:

@@ -3,28 +3,90 @@
 import math
 import time
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from flask import Flask, Response, current_app, request
-from flask_limiter import Limiter
+from flask_limiter import Limit, Limiter
+from limits.storage import Storage
 
 from api.context import client_address, optional_principal
+from domain.addresses import network_of
 
 
-def init_limits(app: Flask, limits: dict[str, str], redis_url: str) -> None:
-    """Limit every route by its declared class.
+class HitCounter(Protocol):
+    """Counts hits per key and window, and never fails."""
+
+    def add(self, key: str, window_s: int, amount: int = 1) -> int:
+        """Count; how many there are now."""
+
+    def total(self, key: str) -> int:
+        """How many there are."""
+
+    def ends_at(self, key: str) -> float:
+        """When the window ends, as a Unix time."""
+
+    def forget(self, key: str) -> None:
+        """Begin anew."""
+
+
+class CounterStorage(Storage):
+    """Lets Flask-Limiter count with ours."""
+
+    STORAGE_SCHEME = ["unichat"]  # noqa: RUF012  # the library's registry reads it
+
+    def __init__(
+        self, uri: str, wrap_exceptions: bool = False, *, counter: HitCounter, **_: Any
+    ) -> None:  # as in the base
+        super().__init__(uri, wrap_exceptions)
+        self._counter = counter
+
+    @property
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
+        """None: the counter does not fail."""
+        return ()
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count."""
+        return self._counter.add(key, expiry, amount)
+
+    def get(self, key: str) -> int:
+        """How many there are."""
+        return self._counter.total(key)
+
+    def get_expiry(self, key: str) -> float:
+        """When the window ends."""
+        return self._counter.ends_at(key)
+
+    def check(self) -> bool:
+        """Whether it works: always."""
+        return True
+
+    def reset(self) -> None:
+        """Not offered."""
+
+    def clear(self, key: str) -> None:
+        """Begin anew."""
+        self._counter.forget(key)
+
+
+def init_limits(app: Flask, limits: dict[str, str], counter: HitCounter) -> None:
+    """Limit every route by its declared class; the routes of a class share one allowance.
 
     ``limits`` maps class to a limit in the notation of the *limits* library (``"60 per minute"``).
-    Without Redis, or while it is down, each worker counts for itself.
     """
-    fast: dict[str, Any] = {"socket_timeout": 0.25, "socket_connect_timeout": 0.25} if redis_url else {}
     limiter = Limiter(
         key_func=_caller,
-        default_limits=[lambda: limits[limit_class(request.endpoint)]],
-        storage_uri=redis_url or "memory://",
-        storage_options=fast,
+        default_limits=[
+            Limit(
+                lambda: limits[limit_class(request.endpoint)],
+                scope=limit_class,
+                shared=True,
+                exempt_when=lambda: request.method == "OPTIONS",  # browsers ask for themselves, and cheaply
+            )
+        ],
+        storage_uri="unichat://",
+        storage_options={"counter": counter},  # type: ignore[dict-item]  # the library hands over whatever it gets
         strategy="fixed-window",
-        in_memory_fallback_enabled=bool(redis_url),
     )
     limiter.init_app(app)
 
@@ -49,4 +111,4 @@ def limit_class(endpoint: str | None) -> str:
 
 def _caller() -> str:
     caller = optional_principal()
-    return caller.user_id if caller else client_address()
+    return caller.user_id if caller else network_of(client_address())

@@ -16,6 +16,7 @@ from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.answer import columns_of
 from services.generation_runner import GenerationRunner, Live
 from services.generation_store import LEASE
+from services.message_limits import MessageLimits
 from services.model_choice import ModelChoice, ModelChooser
 from services.prompt_builder import fit, without_reasoning
 from services.session_service import SessionSettings, new_session, title_from_words
@@ -56,6 +57,7 @@ class ChatService:
         tokenizer: Tokenizer,
         owner: str,
         max_streams_per_user: int,
+        limits: MessageLimits,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._chooser = ModelChooser(providers)
@@ -63,18 +65,21 @@ class ChatService:
         self._tokenizer = tokenizer
         self._owner = owner
         self._max_streams_per_user = max_streams_per_user
+        self._limits = limits
 
     def send(self, principal: Principal, session_id: str | None, parts: Sequence[Part], asked: Asked) -> Live:
         """Store a user message, and begin to answer it. Without a session, one is made with the asked settings.
 
-        Raises NotFound, UnsupportedInput (pictures for a model that cannot see), ContextTooLong,
+        Raises NotFound, TooLarge, UnsupportedInput (pictures for a model that cannot see), ContextTooLong,
         Conflict ``session_busy`` while the session's last answer is still running, LimitExceeded, Unavailable.
         """
+        self._limits.check(parts)
         place = self._end_of(principal, session_id, asked, parts)
         return self._begin(principal, place, asked, list(parts))
 
     def edit(self, principal: Principal, message_id: str, parts: Sequence[Part], asked: Asked) -> Live:
         """Send a user message again in other words: the old one and what followed it stay as an alternative."""
+        self._limits.check(parts)
         with self._unit_of_work(writes=False) as uow:
             old = _own_message(uow, principal, message_id, MessageRole.USER)
             place = _Place(_session_of(uow, principal, old), old.parent_id, _position(old), rewinds=True)
