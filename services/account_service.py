@@ -6,7 +6,7 @@ import structlog
 
 from domain.addresses import network_of
 from domain.clock import now
-from domain.errors import AppError, Conflict, NotAuthenticated, PermissionDenied
+from domain.errors import Conflict, NotAuthenticated, PermissionDenied
 from domain.principal import Principal, Role
 from models import UserEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -47,18 +47,15 @@ class AccountService:
         self._require_open_registration()
         network = network_of(address)
         attempt = self._guard.admit("registration", network, lambda: False)
+        user = self._new_users.make(username, password, email, role=Role.USER)
         try:
-            user = self._new_users.make(username, password, email, role=Role.USER)
             with self._unit_of_work() as uow:
                 uow.users.add(user)
                 signed_in = self._sign_ins.open(uow, user, network)
                 uow.commit()
-        except Conflict:  # tells that somebody has this name: counts, and so is not forgiven
+        except Conflict:  # tells that somebody has this name
+            self._guard.failed(attempt)
             raise
-        except AppError:
-            self._guard.forgive(attempt)
-            raise
-        self._guard.forgive(attempt)
         log.info("user_registered", user_id=user.id, address=address)
         return signed_in
 
@@ -74,11 +71,12 @@ class AccountService:
         """
         user = self.me(principal)
         self._passwords.check(new, user.username, user.email)
-        attempt = self._guard.admit(f"password of {user.id}", network_of(address), lambda: True)
-        if not self._passwords.verify(user.password_hash, current):
-            log.warning("password_change_failed", user_id=user.id, address=address)
-            raise PermissionDenied("The current password is wrong.", "wrong_password")
-        self._guard.forgive(attempt)
+        with self._passwords.verifying() as fits:
+            attempt = self._guard.admit(f"password of {user.id}", network_of(address), lambda: True)
+            if not fits(user.password_hash, current):
+                self._guard.failed(attempt)
+                log.warning("password_change_failed", user_id=user.id, address=address)
+                raise PermissionDenied("The current password is wrong.", "wrong_password")
         fresh = self._passwords.hash(new)
         with self._unit_of_work() as uow:
             locked = uow.users.lock(user.id)

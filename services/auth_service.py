@@ -52,12 +52,13 @@ class AuthService:
         account, network = login_key(login), network_of(address)
         with self._unit_of_work(writes=False) as uow:
             user = uow.users.by_login(account)
-        attempt = self._guard.admit(account, network, self._knows(user, network))
-        fits = self._passwords.verify(user.password_hash if user else None, password)
-        if user is None or not fits or not user.is_active:
-            log.warning("login_failed", user_id=user.id if user else None, address=address)
-            raise _refused()
-        self._guard.forgive(attempt)
+        with self._passwords.verifying() as fits:
+            attempt = self._guard.admit(account, network, self._knows(user, network))
+            fitting = fits(user.password_hash if user else None, password)
+            if user is None or not fitting or not user.is_active:
+                self._guard.failed(attempt)
+                log.warning("login_failed", user_id=user.id if user else None, address=address)
+                raise _refused()
         return self._open(user, password, network)
 
     def refresh(self, *, sign_in_id: str, user_id: str, rotation: str) -> SignedIn:

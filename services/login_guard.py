@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import structlog
 
@@ -20,9 +21,16 @@ _FROM_ELSEWHERE = 1  # for networks that are new to an account under attack: its
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try that was let through. It counts as a failure until it is forgiven."""
+    """A try that was let through: the counters that it goes to if it fails."""
 
-    keys: tuple[str, ...]
+    pair: str
+    network: str
+    account: str
+
+    @classmethod
+    def of(cls, account: str, network: str) -> Self:
+        """The try of ``account`` from ``network``."""
+        return cls(_key("pair", account, network), _key("network", network), _key("account", account))
 
 
 class LoginGuard:
@@ -35,26 +43,27 @@ class LoginGuard:
         """Let a try through, or raise :class:`LimitExceeded`.
 
         ``is_known`` tells whether this account has signed in from this network before; it is asked only while the
-        account is under attack. Tries are counted before their outcome is known: many at once gain nothing.
+        account is under attack.
         """
-        pair, place, target = _key("pair", account, network), _key("network", network), _key("account", account)
-        attempt = self._count((pair, _PER_ACCOUNT_AND_NETWORK), (place, _PER_NETWORK))
-        if self._counter.add(target, _WINDOW_S) > _PER_ACCOUNT and not is_known():
-            self._count((_key("elsewhere", account, network), _FROM_ELSEWHERE))
-        return Attempt((*attempt.keys, target))
+        attempt = Attempt.of(account, network)
+        attacked = self._failures(attempt.account) >= _PER_ACCOUNT and not is_known()
+        self._require_fewer(attempt.pair, _FROM_ELSEWHERE if attacked else _PER_ACCOUNT_AND_NETWORK)
+        self._require_fewer(attempt.network, _PER_NETWORK)
+        return attempt
 
-    def forgive(self, attempt: Attempt) -> None:
-        """The try was no failure."""
-        for key in attempt.keys:
-            self._counter.add(key, _WINDOW_S, -1)
+    def failed(self, attempt: Attempt) -> None:
+        """Count the try."""
+        for key in (attempt.pair, attempt.network, attempt.account):
+            self._counter.add(key, _WINDOW_S)
 
-    def _count(self, *limits: tuple[str, int]) -> Attempt:
-        for key, most in limits:
-            if self._counter.add(key, _WINDOW_S) > most:
-                log.warning("login_throttled", key=key)
-                wait = self._counter.seconds_left(key) or _WINDOW_S
-                raise LimitExceeded("Too many failed tries. Wait a little.", "too_many_attempts", retry_after=wait)
-        return Attempt(tuple(key for key, _ in limits))
+    def _require_fewer(self, key: str, most: int) -> None:
+        if self._failures(key) >= most:
+            log.warning("login_throttled", key=key)
+            wait = self._counter.seconds_left(key)
+            raise LimitExceeded("Too many failed tries. Wait a little.", "too_many_attempts", retry_after=wait)
+
+    def _failures(self, key: str) -> int:
+        return self._counter.add(key, _WINDOW_S, 0)
 
 
 def _key(kind: str, *parts: str) -> str:

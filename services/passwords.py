@@ -1,9 +1,10 @@
 """Passwords: which are accepted, and their hashes, computed where they do not hold up other requests."""
 
 import base64
+import contextlib
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 import argon2
@@ -47,12 +48,20 @@ class Passwords:
             raise InvalidInput(f"Choose another password: it {fault}.", "weak_password", ("password",))
 
     def hash(self, password: str) -> str:
-        """The hash to keep. Raises :class:`Unavailable` when too many wait for theirs."""
-        return self._in_turn(self._hasher.hash, _normal(password))
+        """The hash to keep. Raises :class:`Unavailable` when too many wait for their turn."""
+        with self._turn():
+            return self._offload(self._hasher.hash, _normal(password))
 
-    def verify(self, kept: str | None, password: str) -> bool:
-        """Whether ``password`` fits the hash. None takes as long as any other hash, and never fits."""
-        return self._in_turn(self._fits, kept or _VOID, _normal(password))
+    @contextlib.contextmanager
+    def verifying(self) -> Iterator[Callable[[str | None, str], bool]]:
+        """Wait for one of the few turns; gives what tells whether a password fits a hash.
+
+        None instead of a hash takes as long, and never fits. Who counts failures does it within the turn: so at
+        most as many tries as there are turns slip in before a failure is counted.
+        Raises :class:`Unavailable` when too many wait.
+        """
+        with self._turn():
+            yield lambda kept, password: self._offload(self._fits, kept or _VOID, _normal(password))
 
     def is_outdated(self, kept: str) -> bool:
         """Whether the hash was made with other parameters than today's."""
@@ -64,11 +73,12 @@ class Passwords:
         except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return False
 
-    def _in_turn(self, function: Callable[..., T], *args: str) -> T:
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
         if not self._turns.acquire(timeout=_WAIT_S):
             raise Unavailable("Too many people are signing in at this moment.", "busy")
         try:
-            return self._offload(function, *args)
+            yield
         finally:
             self._turns.release()
 

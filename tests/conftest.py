@@ -110,6 +110,12 @@ def any_database_app(make_app: AppFactory, database_url: str) -> OpenAPI:
 
 
 @pytest.fixture
+def every_database(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
+    """All applications of the test share one database, of each kind in turn: ``@pytest.mark.usefixtures``."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+
+
+@pytest.fixture
 def start_node(tmp_path: Path) -> Iterator[NodeFactory]:
     """Starts real nodes with the given settings on one data folder; they are killed after the test."""
     with ExitStack() as cleanup:

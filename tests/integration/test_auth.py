@@ -46,6 +46,7 @@ def test_login_answers_with_tokens_and_the_user(client: FlaskClient, user: Actor
     assert set(data["user"]) == {"id", "username", "email", "role", "is_active", "created_at", "updated_at"}
 
 
+@pytest.mark.usefixtures("every_database")
 @pytest.mark.parametrize("name", ["grace", " GRACE ", "ｇrace", "grace@example.org", "Grace@EXAMPLE.org"])
 def test_the_name_and_the_address_sign_in(app: OpenAPI, client: FlaskClient, admin: Actor, name: str) -> None:
     add_user(admin, app, "grace", email="grace@example.org")
@@ -103,6 +104,7 @@ def test_a_copied_token_ends_one_sign_in_only(app: OpenAPI, user: Actor) -> None
     assert _works(phone)
 
 
+@pytest.mark.usefixtures("every_database")
 def test_of_many_refreshes_at_once_exactly_one_wins(app: OpenAPI, user: Actor) -> None:
     token = user.tokens["refresh_token"]
 
@@ -111,6 +113,7 @@ def test_of_many_refreshes_at_once_exactly_one_wins(app: OpenAPI, user: Actor) -
     assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401]
 
 
+@pytest.mark.usefixtures("every_database")
 def test_a_sign_in_ends_when_its_time_is_over_however_often_it_was_refreshed(make_app: AppFactory) -> None:
     app = make_app(REFRESH_TOKEN_TTL_S=60)
     user = set_up(app)

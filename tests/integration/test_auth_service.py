@@ -67,6 +67,25 @@ def test_a_throttled_login_costs_no_hash(auth: AuthService, offload: CountingOff
     assert offload.calls == 5
 
 
+def _try_login(auth: AuthService, password: str) -> bool:
+    try:
+        auth.login("ada", password, ADDRESS)
+    except (NotAuthenticated, LimitExceeded):
+        return False
+    return True
+
+
+def test_many_guesses_at_once_gain_next_to_nothing(auth: AuthService, offload: CountingOffload, admin: Actor) -> None:
+    at_once(*[lambda: _try_login(auth, "wrong horse battery")] * 20)
+
+    assert 5 <= offload.calls <= 5 + 3  # as many more as are computed at the same time
+
+
+def test_many_right_logins_at_once_all_succeed(auth: AuthService, admin: Actor) -> None:
+    assert all(at_once(*[lambda: _try_login(auth, PASSWORD)] * 20))
+
+
+@pytest.mark.usefixtures("every_database")
 def test_a_login_at_the_moment_of_a_password_change_fails(
     unit_of_work: OpenUnitOfWork, offload: CountingOffload, admin: Actor
 ) -> None:
@@ -105,6 +124,7 @@ def _try_refresh(auth: AuthService, signed_in: SignedIn) -> SignedIn | None:
         return None
 
 
+@pytest.mark.usefixtures("every_database")
 def test_the_loser_of_two_refreshes_at_once_is_refused_and_the_winner_goes_on(
     auth: AuthService, unit_of_work: OpenUnitOfWork, offload: CountingOffload, admin: Actor
 ) -> None:
@@ -118,6 +138,7 @@ def test_the_loser_of_two_refreshes_at_once_is_refused_and_the_winner_goes_on(
     assert _try_refresh(auth, winners[0])
 
 
+@pytest.mark.usefixtures("every_database")
 def test_a_later_use_of_an_older_token_is_a_theft_and_ends_the_sign_in(auth: AuthService, admin: Actor) -> None:
     signed_in = auth.login("ada", PASSWORD, ADDRESS)
     newest = _try_refresh(auth, signed_in)
@@ -129,6 +150,7 @@ def test_a_later_use_of_an_older_token_is_a_theft_and_ends_the_sign_in(auth: Aut
         auth.authenticate(sign_in_id=newest.sign_in_id, user_id=newest.user.id)
 
 
+@pytest.mark.usefixtures("every_database")
 def test_sign_ins_and_tickets_that_expired_are_cleaned_up(
     auth: AuthService, unit_of_work: OpenUnitOfWork, offload: CountingOffload, admin: Actor
 ) -> None:

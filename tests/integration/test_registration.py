@@ -82,11 +82,13 @@ def test_nobody_makes_themselves_an_administrator(app: OpenAPI, admin: Actor) ->
     refused(grace.get("/api/v1/users"), 403, "permission_denied")
 
 
+@pytest.mark.usefixtures("every_database")
 @pytest.mark.parametrize("name", ["ada", "ADA", " Ａda "])
 def test_a_taken_name_is_refused_however_it_is_written(app: OpenAPI, admin: Actor, name: str) -> None:
     refused(_register(app, name), 409, "username_taken")
 
 
+@pytest.mark.usefixtures("every_database")
 def test_names_that_differ_by_an_accent_are_two_people(app: OpenAPI, admin: Actor) -> None:
     jose, accented = (Actor(app, ok(_register(app, name), 201)) for name in ("jose", "josé"))
 
@@ -94,6 +96,7 @@ def test_names_that_differ_by_an_accent_are_two_people(app: OpenAPI, admin: Acto
     assert sign_in(app, "jose").id == jose.id
 
 
+@pytest.mark.usefixtures("every_database")
 def test_a_taken_address_is_refused(app: OpenAPI, admin: Actor) -> None:
     ok(_register(app, "grace", email="grace@example.org"), 201)
 
@@ -107,11 +110,13 @@ def test_nobody_takes_the_address_of_another_as_a_name(app: OpenAPI, admin: Acto
     refused(_register(app, "Grace@example.org", email="eve@example.org"), 422, "invalid_username")
 
 
+@pytest.mark.usefixtures("every_database")
 def test_several_users_need_no_address(app: OpenAPI, admin: Actor) -> None:
     ok(_register(app, "grace"), 201)
     ok(_register(app, "linus", email=""), 201)
 
 
+@pytest.mark.usefixtures("every_database")
 def test_of_many_who_register_one_name_at_once_one_gets_it(app: OpenAPI, admin: Actor) -> None:
     answers = at_once(*[lambda: _register(app)] * 4)
 

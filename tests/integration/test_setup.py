@@ -40,6 +40,7 @@ def test_the_setup_makes_an_administrator_who_is_signed_in(app: OpenAPI, setup: 
     assert ok(admin.client.get("/api/v1/setup")) == {"initialized": True}
 
 
+@pytest.mark.usefixtures("every_database")
 def test_the_setup_is_closed_for_ever_after_it(app: OpenAPI, setup: SetupService, admin: Actor) -> None:
     refused(_complete(app, setup.setup_token, "eve"), 409, "setup_closed")
     refused(_complete(app, "wrong", "eve"), 409, "setup_closed")
@@ -80,6 +81,7 @@ def test_a_weak_password_or_name_is_refused_and_the_setup_stays_open(app: OpenAP
     assert setup.is_open()
 
 
+@pytest.mark.usefixtures("every_database")
 def test_two_racing_setups_make_exactly_one_administrator(
     app: OpenAPI, make_app: AppFactory, setup: SetupService
 ) -> None:
@@ -120,6 +122,7 @@ def test_the_environment_makes_no_second_administrator(make_app: AppFactory) -> 
     assert [u["username"] for u in admin.ok(admin.get("/api/v1/users"))["items"]] == ["ada"]
 
 
+@pytest.mark.usefixtures("every_database")
 def test_nodes_that_start_together_make_one_administrator(app: OpenAPI, make_app: AppFactory) -> None:
     setups = [app.extensions["unichat"].setup, *(make_app().extensions["unichat"].setup for _ in range(3))]
 

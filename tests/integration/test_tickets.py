@@ -45,12 +45,14 @@ def test_a_ticket_tells_who_was_given_it(auth: AuthService, user: Actor, session
     assert (principal.user_id, principal.username, principal.role) == (user.id, "grace", "USER")
 
 
+@pytest.mark.usefixtures("every_database")
 def test_a_ticket_counts_once(auth: AuthService, user: Actor, session_id: str) -> None:
     ticket = _ticket(user, session_id)
 
     assert [_counts(auth, ticket, session_id) for _ in range(3)] == [True, False, False]
 
 
+@pytest.mark.usefixtures("every_database")
 def test_of_many_who_use_a_ticket_at_once_one_is_let_in(auth: AuthService, user: Actor, session_id: str) -> None:
     ticket = _ticket(user, session_id)
 
@@ -87,6 +89,7 @@ def test_a_ticket_ends_with_its_sign_in(
     assert not _counts(auth, ticket, session_id)
 
 
+@pytest.mark.usefixtures("every_database")
 def test_a_ticket_that_expired_counts_no_more_and_is_cleaned_up(
     app: OpenAPI, auth: AuthService, user: Actor, session_id: str
 ) -> None:

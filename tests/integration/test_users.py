@@ -72,6 +72,7 @@ def test_a_user_that_cannot_be_is_not_made(admin: Actor, fields: dict[str, Any],
     assert len(admin.ok(admin.get(USERS))["items"]) == 1
 
 
+@pytest.mark.usefixtures("every_database")
 def test_the_list_comes_in_pages_that_neither_skip_nor_repeat(app: OpenAPI, admin: Actor) -> None:
     names = ["ada", *(f"user{number}" for number in range(6))]
     for name in names[1:]:
@@ -86,6 +87,7 @@ def test_the_list_comes_in_pages_that_neither_skip_nor_repeat(app: OpenAPI, admi
     assert seen == names
 
 
+@pytest.mark.usefixtures("every_database")
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -117,6 +119,7 @@ def test_who_is_not_there_is_not_found(admin: Actor, method: str) -> None:
     refused(admin.request(method, f"{USERS}/usr_nobody", **options), 404, "user_not_found")
 
 
+@pytest.mark.usefixtures("every_database")
 def test_a_disabled_user_is_out_at_once_and_back_when_enabled(app: OpenAPI, admin: Actor, user: Actor) -> None:
     changed = admin.ok(admin.patch(f"{USERS}/{user.id}", {"is_active": False}))
 
@@ -128,6 +131,7 @@ def test_a_disabled_user_is_out_at_once_and_back_when_enabled(app: OpenAPI, admi
     assert _works(sign_in(app, "grace"))
 
 
+@pytest.mark.usefixtures("every_database")
 def test_a_deleted_user_is_out_at_once(app: OpenAPI, admin: Actor, user: Actor) -> None:
     admin.ok(admin.delete(f"{USERS}/{user.id}"))
 
@@ -155,6 +159,7 @@ def test_a_new_role_counts_at_once(admin: Actor, user: Actor) -> None:
     assert _works(admin)
 
 
+@pytest.mark.usefixtures("every_database")
 def test_an_address_is_set_kept_and_taken_away(app: OpenAPI, admin: Actor, user: Actor) -> None:
     path = f"{USERS}/{user.id}"
 
@@ -193,6 +198,7 @@ def test_an_administrator_may_go_while_another_stays(app: OpenAPI, admin: Actor)
     refused(other.delete(f"{USERS}/{other.id}"), 409, "last_admin")
 
 
+@pytest.mark.usefixtures("every_database")
 @pytest.mark.parametrize("change", [{"role": "USER"}, {"is_active": False}, {}])
 def test_two_administrators_who_remove_each_other_leave_one(app: OpenAPI, admin: Actor, change: dict[str, Any]) -> None:
     other = add_user(admin, app, "marie", role="ADMIN")
