@@ -47,7 +47,7 @@ def configure_logging(*, level: str, form: Literal["auto", "json", "text"], file
         handlers.append(RotatingFile(file))
         handlers[1].setFormatter(_formatter(text=False))
     logging.basicConfig(level=level, handlers=handlers, force=True)
-    for noisy in ("urllib3", "flask_limiter", "limits", "alembic.runtime.plugins"):
+    for noisy in ("urllib3", "flask_limiter", "limits", "alembic"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     structlog.configure(
         processors=[
