@@ -71,6 +71,7 @@ def openapi_app(root: Path) -> OpenAPI:
     )
     app.openapi_version = "3.1.0"
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # a redirect would not be in our shape
     return app
 
 

@@ -87,6 +87,8 @@ def mapped(error: exc.SQLAlchemyError) -> AppError | exc.SQLAlchemyError:
             return InvalidInput("A value does not fit its field.")
         case exc.OperationalError() | exc.InterfaceError() | exc.InternalError() | exc.TimeoutError():
             return Unavailable("The database is not available.", "database_unavailable")
-        case exc.DBAPIError(connection_invalidated=True) | exc.DisconnectionError():
+        case exc.ProgrammingError() | exc.NotSupportedError() if not error.connection_invalidated:
+            return error
+        case exc.DBAPIError() | exc.DisconnectionError():  # a broken file, or what a driver calls by no better name
             return Unavailable("The database is not available.", "database_unavailable")
     return error

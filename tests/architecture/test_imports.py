@@ -1,0 +1,58 @@
+"""Importing does nothing: no environment is needed, no network is touched, and no SDK is loaded before its use."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.code import FOLDERS, ROOT, source_files
+
+EFFECTIVE = {"wsgi.py", "gunicorn.conf.py"}  # they are the act of serving
+IN_ALEMBIC = {"migrations/env.py"}  # Alembic runs it inside of itself
+USES_SDKS = {"adapters.model_discovery"}  # imported when an operator asks which models there are
+SLOW_SDKS = {"openai", "dashscope", "redis", "alembic", "flask_migrate"}  # a second or tens of megabytes each
+
+PROGRAM = """
+import importlib, json, sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen"):
+        raise RuntimeError(f"{event} {arguments[1:]} while importing")
+
+sys.addaudithook(refuse)
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def modules(*folders: str) -> list[str]:
+    paths = [path for path in source_files(*folders) if str(path) not in EFFECTIVE | IN_ALEMBIC]
+    return [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths if path.stem[0] != "0"]
+
+
+def imported(names: list[str], folder: Path) -> set[str]:
+    """Everything that is loaded once these are, in a process without an environment."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(names)],
+        env={"PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+def test_every_module_can_be_imported_with_no_environment_and_no_network(tmp_path: Path) -> None:
+    names = modules(*FOLDERS)
+
+    assert set(names) <= imported(names, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_module_that_uses_them_loads_the_sdks(tmp_path: Path) -> None:
+    names = sorted({"app", *modules("domain", "models", "adapters", "services", "api")} - USES_SDKS)
+
+    assert imported(names, tmp_path) & (SLOW_SDKS | USES_SDKS) == set()
