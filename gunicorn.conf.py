@@ -53,8 +53,6 @@ class DrainingWorker(GeventWorker):
         for server in servers:
             server.close()
         self._drain(deadline)
-        for server in servers:
-            server.stop(timeout=0)
 
     def _serve(self, listener: Any) -> StreamServer:
         listener.setblocking(1)
