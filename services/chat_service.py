@@ -166,13 +166,15 @@ class ChatService:
         generation = _generation(answer, choice, self._owner)
         title = title_from_words(text_of(parts or []))
         with self._unit_of_work() as uow:
-            self._check_limits(uow, principal, session.id)
             if place.is_new:
                 uow.sessions.add(session)
             else:
-                uow.messages.leave_branch(session.id, principal.user_id, place.position)
                 named = {"title": title, "title_source": "words"} if session.title_source == "none" and title else {}
-                uow.sessions.update(session.id, principal.user_id, updated_at=moment, **named)
+                # The session's row comes first: it is the lock under which turns of one session queue.
+                if not uow.sessions.update(session.id, principal.user_id, updated_at=moment, **named):
+                    raise NotFound("There is no such session.", "session_not_found")
+                _check_place(uow, principal, place)
+            self._check_streams(uow, principal)
             uow.messages.add(*([question] if question else []), answer)
             uow.generations.add(generation)
             uow.commit()
@@ -190,11 +192,21 @@ class ChatService:
             is_alternative=place.rewinds,
         )
 
-    def _check_limits(self, uow: UnitOfWork, principal: Principal, session_id: str) -> None:
-        if uow.generations.running_in(session_id, principal.user_id) is not None:
-            raise Conflict("The session's last answer is still running; stop it or wait for it.", "session_busy")
+    def _check_streams(self, uow: UnitOfWork, principal: Principal) -> None:
         if uow.generations.count_running(principal.user_id) >= self._max_streams_per_user:
             raise LimitExceeded("Too many answers are running at once.", "too_many_streams", retry_after=5)
+
+
+def _check_place(uow: UnitOfWork, principal: Principal, place: _Place) -> None:
+    """The place was looked up before the session was locked: make sure of it, and clear it where a turn rewinds."""
+    session_id, user_id = place.session.id, principal.user_id
+    if uow.generations.running_in(session_id, user_id) is not None:
+        raise Conflict("The session's last answer is still running; stop it or wait for it.", "session_busy")
+    if place.rewinds:
+        uow.messages.leave_branch(session_id, user_id, place.position)
+    last = uow.messages.last(session_id, user_id)
+    if (last.id if last else None) != place.parent_id:
+        raise Conflict("The session has gone on meanwhile. Look at it, then send again.", "session_changed")
 
 
 def _asked_model(asked: Asked, session: SessionEntity) -> tuple[str | None, str | None]:

@@ -50,8 +50,8 @@ class GenerationStore:
         """The provider's count, else our own; None where only the provider's counts and it gave none."""
         if answer.usage is not None:
             return answer.usage
-        if provider_only:
-            return None
+        if provider_only or (answer.first_delta_at is None and answer.finish_reason is None):
+            return None  # a provider that refused, or never began, has counted nothing that we know of
         return Usage(
             prompt_tokens=prompt_tokens(turn.request, self._tokenizer.count),
             completion_tokens=self._tokenizer.count(answer.completion_text()),

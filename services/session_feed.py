@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 import structlog
@@ -116,16 +117,22 @@ class SessionFeed:
             self._watcher.start()
 
     def _watch(self) -> None:
-        seen: dict[str, object] = {}
+        seen: dict[str, datetime] = {}
         while session_ids := self._followed():
             try:
-                with self._unit_of_work(writes=False) as uow:
-                    found: dict[str, object] = dict(uow.sessions.last_changes(session_ids))
-                self._wake({session_id for session_id in session_ids if found.get(session_id) != seen.get(session_id)})
-                seen = found
+                seen = self._look(session_ids, seen)
             except Unavailable as error:
                 log.warning("session_feed_waits", error=error.message)
+            except Exception:
+                log.exception("session_feed_failed")
             time.sleep(_POLL_S)
+
+    def _look(self, session_ids: set[str], seen: dict[str, datetime]) -> dict[str, datetime]:
+        """Wake the readers of sessions that have changed, or are gone, since ``seen``; how they stand now."""
+        with self._unit_of_work(writes=False) as uow:
+            found = uow.sessions.last_changes(session_ids)
+        self._wake({session_id for session_id in session_ids if found.get(session_id) != seen.get(session_id)})
+        return found
 
     def _followed(self) -> set[str]:
         with self._lock:

@@ -149,29 +149,23 @@ class SessionService:
     def message(self, principal: Principal, message_id: str) -> Message:
         """One message, chosen or not."""
         with self._unit_of_work(writes=False) as uow:
-            row = uow.messages.get(message_id, principal.user_id)
-            if row is None:
-                raise NotFound("There is no such message.", "message_not_found")
+            row = _message(uow, principal, message_id)
             siblings = uow.messages.siblings(row.session_id, principal.user_id, {row.parent_id})
         return message_view(row, siblings.get(row.parent_id))
 
     def choose(self, principal: Principal, message_id: str) -> SessionEntity:
         """Put an alternative, and what followed it last, on the session's branch in place of the one that is there."""
         with self._unit_of_work() as uow:
-            row = uow.messages.get(message_id, principal.user_id)
-            if row is None:
-                raise NotFound("There is no such message.", "message_not_found")
+            row = _message(uow, principal, message_id)
+            # The session's row is the lock under which turns of one session queue; what was read before may be old.
+            uow.sessions.update(row.session_id, principal.user_id, updated_at=now())
+            row = _message(uow, principal, message_id)
             if uow.generations.running_in(row.session_id, principal.user_id) is not None:
                 raise Conflict("The session's last answer is still running; stop it or wait for it.", "session_busy")
             if row.position is None:
                 self._place_branch(uow, principal, row)
-                uow.sessions.update(
-                    row.session_id,
-                    principal.user_id,
-                    updated_at=now(),
-                    upstream_state=None,  # what the provider remembers belongs to the other branch
-                    upstream_provider=None,
-                )
+                # What the provider remembers belongs to the other branch.
+                uow.sessions.update(row.session_id, principal.user_id, upstream_state=None, upstream_provider=None)
             session = _own(uow, principal, row.session_id)
             uow.commit()
         return session
@@ -187,6 +181,13 @@ class SessionService:
             uow.messages.place(current.id, principal.user_id, position)
             position += 1
             current = uow.messages.newest_child(current.id, principal.user_id)
+
+
+def _message(uow: UnitOfWork, principal: Principal, message_id: str) -> MessageEntity:
+    row = uow.messages.get(message_id, principal.user_id)
+    if row is None:
+        raise NotFound("There is no such message.", "message_not_found")
+    return row
 
 
 def _own(uow: UnitOfWork, principal: Principal, session_id: str) -> SessionEntity:

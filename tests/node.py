@@ -111,8 +111,10 @@ class Node:
 
     def set_up(self) -> str:
         """Complete the setup with the token that the node has printed; an administrator's access token."""
-        found = re.search(r"Setup token (\S+)", self.log())
-        assert found, self.log()
+        give_up = time.monotonic() + _START_S
+        while not (found := re.search(r"Setup token (\S+)", self.log())):  # another worker may serve before it is out
+            assert time.monotonic() < give_up, self.log()
+            time.sleep(0.02)
         body = {"token": found[1], "username": "ada", "password": PASSWORD}
         return str(self.call("POST", "/api/v1/setup", body)["access_token"])
 
