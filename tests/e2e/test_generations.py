@@ -1,4 +1,4 @@
-"""Generations against the real server and a provider over real HTTP: nobody's leaving loses an answer, a stop is one."""
+"""Generations on the real server, with a provider over real HTTP: no answer is lost, and a stop is one."""
 
 import contextlib
 import json
