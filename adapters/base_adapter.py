@@ -1,5 +1,6 @@
 """What every adapter is: its configuration, its contract, and the call that can be aborted at any moment."""
 
+import re
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -81,6 +82,9 @@ class UpstreamCall:
         return ProviderTimeout(f"The provider did not answer in time ({stage.replace('_', ' ')}).", stage)
 
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
 class ModelConfig(BaseModel):
     """A model as AI_PROVIDERS declares it; what is left out comes from the catalogue of known models."""
 
@@ -105,6 +109,22 @@ class AdapterConfig(BaseModel):
     models: list[str | ModelConfig] = Field(default_factory=list)
     default_model: str = ""
     headers: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("api_key")
+    @classmethod
+    def _fit_for_a_header(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value().strip()  # files of secrets end in a line break
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("must be printable ASCII")
+        return SecretStr(key)
+
+    @field_validator("headers")
+    @classmethod
+    def _plain_headers(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, content in value.items():
+            if not _HEADER_NAME.fullmatch(name) or not (content.isascii() and content.isprintable()):
+                raise ValueError("names must be header names, contents printable ASCII")
+        return value
 
     @field_validator("base_url")
     @classmethod

@@ -5,8 +5,6 @@ import socket
 import ssl
 import threading
 import time
-import weakref
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,15 +13,14 @@ from typing import Any, ClassVar
 
 from urllib3.connection import HTTPConnection
 from urllib3.response import HTTPResponse
-from urllib3.util import wait_for_read, wait_for_write
 
+from adapters import dialing
 from adapters.base_adapter import UpstreamCall
 from adapters.http_body import Body
 from domain.errors import UpstreamCut
 
 _SEND_BYTES = 64 * 1024
 _RECEIVE_BYTES = 64 * 1024
-_IDLE_SECONDS = 50  # many servers and address translators forget an idle connection after a minute
 
 
 class ProviderConnection(HTTPConnection):
@@ -85,20 +82,20 @@ class ProviderConnection(HTTPConnection):
         """Give the socket the time that is left. Raises ProviderTimeout or TimeoutError when there is none."""
         seconds, _ = self._lender().remaining()
         if self.wait_at_most is not None:
-            seconds = min(seconds, _left(self.wait_at_most))
+            seconds = min(seconds, dialing.seconds_left(self.wait_at_most))
         if self._socket is not None:
             self._socket.settimeout(seconds)
 
     def _open(self, deadline: float) -> socket.socket:
         host, port = self._dns_host, self.port
-        addresses = _addresses(host, port, self._lender(), deadline)
+        addresses = dialing.addresses(host, port, self._lender(), deadline)
         self._lender().on_abort(partial(self._shut, self._lender()))
         failure = OSError(f"{host} has no address")
         for untried, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             sock = socket.socket(family, kind, protocol)
             try:
                 # An address that swallows packets leaves time for the others.
-                self._dial(sock, address, _left(deadline) / untried)
+                self._dial(sock, address, dialing.seconds_left(deadline) / untried)
             except OSError as error:
                 sock.close()
                 failure = error
@@ -165,7 +162,7 @@ class TlsConnection(ProviderConnection):
             raise
         try:
             self._watch(secured)
-            _handshake(secured, deadline)
+            dialing.handshake(secured, deadline)
         except BaseException:
             secured.close()
             raise
@@ -238,88 +235,5 @@ class Answer:
         return unharmed and not self.connection.is_closed
 
 
-class IdleConnections:
-    """The connections to one provider that wait for their next call, the last used first."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._idle: deque[tuple[float, ProviderConnection]] = deque()
-        weakref.finalize(self, _close_all, self._idle)
-
-    def pop(self) -> ProviderConnection | None:
-        """One that is still open and has nothing unread, if there is any."""
-        while True:
-            try:
-                since, connection = self._idle.pop()
-            except IndexError:
-                return None
-            if time.monotonic() - since < _IDLE_SECONDS and connection.is_connected:
-                return connection
-            connection.close()
-
-    def push(self, connection: ProviderConnection) -> None:
-        """Keep a connection for later; over the limit it is closed."""
-        if len(self._idle) >= self._limit:
-            connection.close()
-        else:
-            self._idle.append((time.monotonic(), connection))
-
-    def clear(self) -> None:
-        """Close all of them."""
-        _close_all(self._idle)
-
-
-def _addresses(host: str, port: int, call: UpstreamCall, deadline: float) -> list[Any]:
-    """The addresses of ``host``. A lookup cannot be interrupted, so it is left behind when the time is up."""
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        pass  # a name
-    found: list[Any] = []
-    failures: list[Exception] = []
-    done = threading.Event()
-
-    def look_up() -> None:
-        try:
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            failures.append(error)
-        done.set()
-
-    call.on_abort(done.set)
-    threading.Thread(target=look_up, daemon=True).start()
-    if not done.wait(_left(deadline)):
-        raise TimeoutError("the name lookup took too long")
-    if failures:
-        raise failures[0]
-    return found
-
-
-def _handshake(secured: ssl.SSLSocket, deadline: float) -> None:
-    """Do the handshake within the time left as a whole: a timeout on the socket would count for each read alone."""
-    secured.settimeout(0)
-    ready = True
-    while ready:
-        try:
-            return secured.do_handshake()
-        except ssl.SSLWantReadError:
-            ready = wait_for_read(secured, _left(deadline))
-        except ssl.SSLWantWriteError:
-            ready = wait_for_write(secured, _left(deadline))
-    raise TimeoutError("the TLS handshake took too long")
-
-
-def _close_all(idle: deque[tuple[float, ProviderConnection]]) -> None:
-    while idle:
-        idle.pop()[1].close()
-
-
 def _nothing() -> None:
     pass
-
-
-def _left(deadline: float) -> float:
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError
-    return seconds

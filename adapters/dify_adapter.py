@@ -4,8 +4,8 @@ Dify keeps the history itself, in a conversation per user. Its id travels as ``u
 although there is a history (a branch, an edited message, another provider before, or a conversation that Dify forgot)
 a new one begins, and the history goes into its first question: Dify cannot rewind a conversation.
 
-The app brings its own instructions and model, so system prompt, temperature and limits are not sent, and model names are
-labels only.
+The app brings its own instructions and model, so system prompt, temperature and limits are not sent, and model names
+are labels only.
 """
 
 import threading

@@ -6,7 +6,6 @@ the request is sent once more on a new connection, as browsers do.
 """
 
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from http.client import HTTPException
 from urllib.parse import urlsplit
 
 from adapters.base_adapter import UpstreamCall
-from adapters.connections import Answer, IdleConnections, ProviderConnection, TlsConnection
+from adapters.connections import Answer, ProviderConnection, TlsConnection
 from adapters.failures import FailureMap
 from adapters.http_body import Body
+from adapters.idle_connections import IdleConnections
 from adapters.network_failures import network_failure
 from domain.errors import ProviderTimeout
 

@@ -11,8 +11,8 @@ log = structlog.get_logger()
 # Measured against o200k on mixed prose: tokens per character of each script.
 _CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
 _WORD = re.compile(r"[A-Za-z]+|\d{1,3}|[^\sA-Za-z\d\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
-_TOKENS_PER_CJK = 0.72
-_LETTERS_PER_EXTRA_TOKEN = 9
+_TOKENS_PER_CJK = 0.8
+_LETTERS_PER_EXTRA_TOKEN = 14
 
 
 class Tokenizer:

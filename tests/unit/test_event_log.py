@@ -1,0 +1,103 @@
+"""The event log of this process."""
+
+import threading
+import time
+
+import pytest
+
+from repositories import event_log as module
+from repositories.event_log import EventLog
+
+
+@pytest.fixture
+def log() -> EventLog:
+    log = EventLog()
+    log.open("gen")
+    return log
+
+
+def _payloads(log: EventLog, after: int) -> list[tuple[int, bytes]]:
+    batch = log.read("gen", after, 0)
+    assert batch is not None
+    return list(batch.events)
+
+
+def test_events_are_numbered_from_one(log: EventLog) -> None:
+    assert log.append("gen", [b"a", b"b"]) == 2
+    assert log.append("gen", [b"c"]) == 3
+
+    assert _payloads(log, 0) == [(1, b"a"), (2, b"b"), (3, b"c")]
+
+
+def test_a_reader_goes_on_from_any_point(log: EventLog) -> None:
+    log.append("gen", [b"%d" % n for n in range(10)])
+
+    for seen in range(11):
+        assert _payloads(log, seen) == [(n + 1, b"%d" % n) for n in range(seen, 10)]
+
+
+def test_an_unknown_log_is_none_and_a_quiet_one_is_empty(log: EventLog) -> None:
+    assert log.read("other", 0, 0) is None
+    assert _payloads(log, 0) == []
+
+
+def test_the_end_is_told_with_the_last_event(log: EventLog) -> None:
+    log.append("gen", [b"a"], last=True)
+
+    batch = log.read("gen", 0, 5)
+
+    assert batch is not None
+    assert (list(batch.events), batch.ended) == ([(1, b"a")], True)
+    again = log.read("gen", 1, 5)
+    assert again is not None
+    assert (list(again.events), again.ended) == ([], True)
+
+
+def test_many_readers_each_get_everything_in_order(log: EventLog) -> None:
+    seen: list[list[bytes]] = [[] for _ in range(8)]
+
+    def follow(mine: list[bytes]) -> None:
+        after, ended = 0, False
+        while not ended:
+            batch = log.read("gen", after, 5)
+            assert batch is not None
+            mine.extend(event for _, event in batch.events)
+            after, ended = after + len(batch.events), batch.ended
+
+    readers = [threading.Thread(target=follow, args=(mine,)) for mine in seen]
+    for reader in readers:
+        reader.start()
+    for n in range(300):
+        log.append("gen", [b"%d" % n], last=n == 299)
+        if n % 50 == 0:
+            time.sleep(0.001)
+    for reader in readers:
+        reader.join(10)
+
+    assert seen == [[b"%d" % n for n in range(300)]] * 8
+
+
+def test_ended_logs_are_forgotten_after_a_while_and_running_ones_never(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.open("done")
+    log.append("done", [b"x"], last=True)
+    monkeypatch.setattr(module, "_KEEP_S", -1)
+
+    log.open("next")
+
+    assert log.read("done", 0, 0) is None
+    assert log.read("gen", 0, 0) is not None
+
+
+def test_memory_is_bounded_by_forgetting_the_oldest_ended_logs(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_BYTES", 1000)
+    for name in ("first", "second", "third"):
+        log.open(name)
+        log.append(name, [b"x" * 600], last=True)
+
+    log.open("next")
+
+    assert log.read("first", 0, 0) is None
+    assert log.read("second", 0, 0) is None
+    assert log.read("third", 0, 0) is not None
