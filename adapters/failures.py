@@ -26,6 +26,7 @@ from domain.errors import (
     ProviderUnavailable,
 )
 
+_SHORTEST_SECRET = 6
 MAX_REASON = 500
 Codes = Mapping[str, type[ProviderError]]
 
@@ -79,7 +80,7 @@ _BY_TEXT = ((_CONTEXT, ContextTooLong), (_FILTER, ContentFiltered))
 _KEY_SHAPED = re.compile(r"\b(?:sk|pk|app|ak|key)-[\w*.-]{6,}")
 
 _SENTENCES: Mapping[type[ProviderError], str] = {
-    ContextTooLong: "The conversation does not fit into the model's context window",
+    ContextTooLong: "The session does not fit into the model's context window",
     ContentFiltered: "The provider's content filter refused this",
     ModelNotFound: "The provider does not have this model",
     ProviderRejected: "The provider refused the request",
@@ -105,7 +106,9 @@ class FailureMap:
     """
 
     def __init__(self, secrets: Sequence[str] = (), codes: Codes | None = None) -> None:
-        self._secrets = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+        # A key of a few letters (servers without keys take any) is no secret, and would blank out every reason.
+        long_enough = (secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
+        self._secrets = sorted(long_enough, key=len, reverse=True)
         self._codes = {**COMMON_CODES, **(codes or {})}
 
     def from_response(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
