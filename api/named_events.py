@@ -71,7 +71,7 @@ def last_place(queried: str | None) -> EventPlace | None:
     if not text:
         return None
     generation_id, _, seq = text.rpartition(":")
-    if not generation_id or not (seq.isascii() and seq.isdigit()) or len(seq) > _MAX_SEQ_DIGITS:
+    if not (text.isascii() and generation_id and seq.isdigit()) or len(seq) > _MAX_SEQ_DIGITS:
         raise InvalidInput("Last-Event-ID is not one of ours.", "invalid_event_id", ("Last-Event-ID",))
     return EventPlace(generation_id, int(seq))
 

@@ -50,7 +50,7 @@ class SessionRepository:
     def last_changes(self, session_ids: Collection[str]) -> dict[str, datetime]:
         """Session id -> when it was changed last, of those that exist; for the worker itself, not for a user."""
         query = sa.select(SessionEntity.id, SessionEntity.updated_at).where(SessionEntity.id.in_(session_ids))
-        return dict(self._session.execute(query).tuples())
+        return {row.id: row.updated_at for row in self._session.execute(query)}
 
     def update(self, session_id: str, user_id: str, **values: Any) -> bool:
         """Change columns; whether the session is there and this user's."""

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr
 
 from api.context import principal, services
 from api.declarations import admin_only, returns
+from api.message_schemas import Identifier
 from api.schemas import ApiModel, Nothing, PageOut, PageQuery, ok
 from api.tokens import UserOut
 from domain.principal import Role
@@ -25,7 +26,7 @@ class UsersQuery(PageQuery):
 class UserPath(ApiModel):
     """One user."""
 
-    user_id: str = Field(max_length=40)
+    user_id: Identifier
 
 
 class NewUserIn(ApiModel):
