@@ -102,3 +102,22 @@ def test_a_second_ctrl_c_does_not_wait_but_saves(start_node: NodeFactory) -> Non
     answer = saved_answer(start_node)
     assert (answer["status"], answer["content"]) == ("interrupted", text)
     assert "Traceback" not in node.log()
+
+
+def test_new_workers_take_over_while_the_old_one_finishes(start_node: NodeFactory) -> None:
+    node = start_node().wait_ready()
+    (old,) = node.worker_pids
+    with answering(node, "/echo words=80 pace=50") as events:
+        next(events)
+
+        node.signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while len(node.worker_pids) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert node.call("GET", "/healthz") == {"status": "ok"}
+
+        assert [event["type"] for event in events][-1] == "complete"
+    deadline = time.monotonic() + 20
+    while old in node.worker_pids and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(node.worker_pids) == 1
