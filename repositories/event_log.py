@@ -4,13 +4,16 @@ This one lives in the process. The database is the record; the log carries the l
 the end so that a reader who was cut off can read on from where it was.
 """
 
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _KEEP_S = 300.0
-_MAX_BYTES = 256 * 1024 * 1024
+_MAX_BYTES = 256 * 1024 * 1024  # of all ended logs
+_OVERHEAD = 1024  # bytes of a log without events
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,8 @@ class Batch:
 @dataclass(slots=True)
 class _Entry:
     events: list[bytes] = field(default_factory=list)
-    size: int = 0
-    ended_at: float | None = None
+    size: int = _OVERHEAD
+    ended: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
 
@@ -34,6 +37,8 @@ class EventLog:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._ended: deque[tuple[float, str, int]] = deque()  # when, which, bytes: the oldest first
+        self._ended_bytes = 0
         self._lock = threading.Lock()
 
     def open(self, generation_id: str) -> None:
@@ -47,9 +52,10 @@ class EventLog:
         entry = self._entries[generation_id]
         with entry.changed:
             entry.events.extend(events)
-            entry.size += sum(map(len, events))
+            entry.size += sum(map(sys.getsizeof, events))
             if last:
-                entry.ended_at = time.monotonic()
+                entry.ended = True
+                self._note_end(generation_id, entry.size)
             entry.changed.notify_all()
             return len(entry.events)
 
@@ -59,17 +65,21 @@ class EventLog:
         if entry is None:
             return None
         with entry.changed:
-            if len(entry.events) <= after and entry.ended_at is None:
+            if len(entry.events) <= after and not entry.ended:
                 entry.changed.wait(timeout)
             news = entry.events[after:]
-            return Batch([(after + n, event) for n, event in enumerate(news, 1)], entry.ended_at is not None)
+            return Batch([(after + n, event) for n, event in enumerate(news, 1)], entry.ended)
+
+    def _note_end(self, generation_id: str, size: int) -> None:
+        with self._lock:
+            self._ended.append((time.monotonic(), generation_id, size))
+            self._ended_bytes += size
 
     def _purge(self) -> None:
-        """Forget logs that ended long ago, and the oldest ended ones while all together are too large."""
-        now = time.monotonic()
+        """Forget logs that ended long ago, and the oldest ended ones while all of them together are too large."""
+        oldest = time.monotonic() - _KEEP_S
         with self._lock:
-            total = sum(entry.size for entry in self._entries.values())
-            for generation_id, entry in list(self._entries.items()):
-                if entry.ended_at is not None and (now - entry.ended_at > _KEEP_S or total > _MAX_BYTES):
-                    total -= entry.size
-                    del self._entries[generation_id]
+            while self._ended and (self._ended[0][0] < oldest or self._ended_bytes > _MAX_BYTES):
+                _, generation_id, size = self._ended.popleft()
+                self._ended_bytes -= size
+                del self._entries[generation_id]

@@ -41,18 +41,13 @@ class GenerationRepository:
         )
         return self._session.scalar(query)
 
-    def of_message(self, message_id: str, user_id: str) -> GenerationEntity | None:
-        """The generation that made or makes a message."""
-        query = sa.select(GenerationEntity).where(
-            GenerationEntity.message_id == message_id, GenerationEntity.user_id == user_id
-        )
-        return self._session.scalar(query)
-
-    def latest(self, session_id: str, user_id: str) -> GenerationEntity | None:
-        """The session's newest generation."""
+    def latest(self, session_id: str, user_id: str, *, counted: bool = False) -> GenerationEntity | None:
+        """The session's newest generation; the newest whose tokens are known with ``counted``."""
         query = sa.select(GenerationEntity).where(
             GenerationEntity.session_id == session_id, GenerationEntity.user_id == user_id
         )
+        if counted:
+            query = query.where(GenerationEntity.usage_source.is_not(None))
         return self._session.scalar(
             query.order_by(GenerationEntity.created_at.desc(), GenerationEntity.id.desc()).limit(1)
         )
@@ -102,16 +97,21 @@ class GenerationRepository:
             GenerationEntity.id == generation_id, GenerationEntity.epoch == epoch, _RUNNING, values=values
         )
 
-    def renew(self, owner: str, lease_until: datetime) -> None:
-        """Say that ``owner`` lives."""
-        self._update(GenerationEntity.owner == owner, _RUNNING, values={"lease_until": lease_until})
-
-    def wanted(self, generation_ids: Collection[str]) -> set[str]:
-        """Those of the given generations that should go on: there, running, and not asked to stop."""
-        query = sa.select(GenerationEntity.id).where(
-            GenerationEntity.id.in_(generation_ids), _RUNNING, GenerationEntity.stop_requested.is_(False)
+    def renew(self, generation_ids: Collection[str], owner: str, lease_until: datetime) -> None:
+        """Say that ``owner`` still runs them."""
+        self._update(
+            GenerationEntity.id.in_(generation_ids),
+            GenerationEntity.owner == owner,
+            _RUNNING,
+            values={"lease_until": lease_until},
         )
-        return set(self._session.scalars(query))
+
+    def stop_requests(self, generation_ids: Collection[str]) -> dict[str, bool]:
+        """Id -> whether it was asked to stop, of those that are there and running."""
+        query = sa.select(GenerationEntity.id, GenerationEntity.stop_requested).where(
+            GenerationEntity.id.in_(generation_ids), _RUNNING
+        )
+        return {row.id: row.stop_requested for row in self._session.execute(query)}
 
     def abandoned(self, now: datetime, *, limit: int) -> Sequence[GenerationEntity]:
         """Running ones whose owner has not renewed its lease."""

@@ -61,12 +61,13 @@ class MessageRepository:
             children.setdefault(parent_id, []).append(message_id)
         return children
 
-    def newest_child(self, message_id: str, user_id: str) -> MessageEntity | None:
-        """The latest alternative that follows a message."""
-        query = sa.select(MessageEntity).where(
-            MessageEntity.parent_id == message_id, MessageEntity.user_id == user_id
+    def newest_children(self, session_id: str, user_id: str) -> dict[str, str]:
+        """Message id -> id of the latest alternative that follows it."""
+        query = sa.select(MessageEntity.parent_id, sa.func.max(MessageEntity.id)).where(
+            MessageEntity.session_id == session_id, MessageEntity.user_id == user_id
         )
-        return self._session.scalar(query.order_by(MessageEntity.id.desc()).limit(1))
+        rows = self._session.execute(query.group_by(MessageEntity.parent_id))
+        return {parent_id: child_id for parent_id, child_id in rows if parent_id is not None}
 
     def leave_branch(self, session_id: str, user_id: str, position: int) -> None:
         """Take the messages from ``position`` on off the chosen branch; they stay as alternatives."""
@@ -77,10 +78,13 @@ class MessageRepository:
             values={"position": None},
         )
 
-    def place(self, message_id: str, user_id: str, position: int) -> None:
-        """Put a message on the chosen branch."""
+    def place(self, path: Sequence[str], user_id: str, position: int) -> None:
+        """Put messages on the chosen branch, one after the other from ``position`` on."""
+        positions = {message_id: place for place, message_id in enumerate(path, position)}
         self._update(
-            MessageEntity.id == message_id, MessageEntity.user_id == user_id, values={"position": position}
+            MessageEntity.id.in_(path),
+            MessageEntity.user_id == user_id,
+            values={"position": sa.case(positions, value=MessageEntity.id)},
         )
 
     def write(self, message_id: str, user_id: str, **values: Any) -> bool:
@@ -88,7 +92,7 @@ class MessageRepository:
         return self._update(MessageEntity.id == message_id, MessageEntity.user_id == user_id, values=values)
 
     def write_texts(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Checkpoint partial answers, all in one statement: rows of ``id_``, ``parts_``, ``text_``; running ones only."""
+        """Checkpoint partial answers together: rows of ``id_``, ``parts_``, ``text_``; running ones only."""
         table = cast("sa.Table", MessageEntity.__table__)
         statement = (
             sa.update(table)

@@ -57,12 +57,19 @@ class SessionRepository:
         query = sa.update(SessionEntity).where(SessionEntity.id == session_id, SessionEntity.user_id == user_id)
         return self._changed(query.values(**values))
 
-    def set_made_title(self, session_id: str, user_id: str, title: str) -> bool:
-        """Give the title that the model made, unless the user has named the session meanwhile."""
+    def remember(self, session_id: str, user_id: str, *, position: int, **values: Any) -> bool:
+        """Change columns after the answer at ``position``; upstream state only if the context was not cleared since."""
+        is_in_context = SessionEntity.context_start <= position
+        for name in ("upstream_state", "upstream_provider"):
+            values[name] = sa.case((is_in_context, values[name]), else_=None)
+        return self.update(session_id, user_id, **values)
+
+    def set_title(self, session_id: str, user_id: str, title: str, source: str, *, over: Collection[str]) -> bool:
+        """Give a title, unless the present one comes from elsewhere than ``over``: the user's own stays."""
         query = sa.update(SessionEntity).where(
-            SessionEntity.id == session_id, SessionEntity.user_id == user_id, SessionEntity.title_source == "words"
+            SessionEntity.id == session_id, SessionEntity.user_id == user_id, SessionEntity.title_source.in_(over)
         )
-        return self._changed(query.values(title=title, title_source="model"))
+        return self._changed(query.values(title=title, title_source=source))
 
     def delete(self, session_id: str, user_id: str) -> bool:
         """Delete it with all that hangs on it; whether there was such a session of this user."""

@@ -9,6 +9,8 @@ from domain import deltas, events
 from domain.messages import Image, Part, Reasoning, Text, ToolCall, text_of
 from domain.usage import Usage
 
+_CLOSING = (deltas.UsageReport, deltas.UpstreamState, deltas.Finish)
+
 
 class Answer:
     """Takes deltas in; gives events out, small ones joined; and the message's parts at any moment."""
@@ -25,23 +27,23 @@ class Answer:
         self.upstream_state: str | None = None
         self.finish_reason: str | None = None
         self.first_delta_at: float | None = None
-        self.size = 0
+        self.size = 0  # characters taken in; it only grows
 
     def add(self, delta: deltas.Delta) -> None:
         """Take in one delta."""
+        if self.first_delta_at is None and not isinstance(delta, _CLOSING):
+            self.first_delta_at = time.time()
         match delta:
             case deltas.TextDelta(text=text):
-                self._add_text(events.Content, self._text, text)
+                self._add_text(events.Content, self._text, _storable(text))
             case deltas.ReasoningDelta(text=text):
-                self._add_text(events.Reasoning, self._reasoning, text)
+                self._add_text(events.Reasoning, self._reasoning, _storable(text))
             case deltas.ToolCallDelta():
                 self._add_tool_call(delta)
             case deltas.ImageDelta(url=url, alt=alt):
-                self._others.append(Image(url=url, alt=alt))
-                self._emit(events.Image(url=url, alt=alt))
+                self._add_image(Image(url=_storable(url), alt=_storable(alt)))
             case deltas.Replacement(text=text):
-                self._text[:] = [text]
-                self._emit(events.Replace(content=text))
+                self._replace(_storable(text))
             case deltas.UsageReport(usage=usage):
                 self.usage = usage
             case deltas.UpstreamState(value=value):
@@ -52,8 +54,6 @@ class Answer:
     def _add_text(self, kind: type[events.Content | events.Reasoning], whole: list[str], text: str) -> None:
         if not text:
             return
-        if self.first_delta_at is None:
-            self.first_delta_at = time.time()
         if kind is not self._pending_kind:
             self._join_pending()
             self._pending_kind = kind
@@ -64,9 +64,21 @@ class Answer:
     def _add_tool_call(self, delta: deltas.ToolCallDelta) -> None:
         call = self._tool_calls.get(delta.index) or ToolCall(id="", name="", arguments="")
         self._tool_calls[delta.index] = ToolCall(
-            id=delta.id or call.id, name=delta.name or call.name, arguments=call.arguments + delta.arguments
+            id=_storable(delta.id) or call.id,
+            name=_storable(delta.name) or call.name,
+            arguments=call.arguments + _storable(delta.arguments),
         )
         self.size += len(delta.arguments)
+
+    def _add_image(self, image: Image) -> None:
+        self._others.append(image)
+        self._emit(events.Image(url=image.url, alt=image.alt))
+        self.size += len(image.url)
+
+    def _replace(self, text: str) -> None:
+        self._text[:] = [text]
+        self._emit(events.Replace(content=text))
+        self.size += len(text)
 
     def _emit(self, event: events.Event) -> None:
         self._join_pending()
@@ -76,6 +88,11 @@ class Answer:
         if self._pending:
             self._outbox.append(self._pending_kind(content="".join(self._pending)))
             self._pending.clear()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something has come since the last :meth:`take_events`."""
+        return bool(self._pending or self._outbox)
 
     def take_events(self) -> list[bytes]:
         """The events since the last time, encoded."""
@@ -91,7 +108,7 @@ class Answer:
     @property
     def empty(self) -> bool:
         """Whether there is nothing that a person could use."""
-        return not (self._tool_calls or self._others or any(self._text))
+        return not (self._tool_calls or self._others or any(map(str.strip, self._text)))
 
     def parts(self, *, complete: bool) -> list[Part]:
         """The message so far; tool calls only once their arguments are ``complete``: half ones must never be run."""
@@ -107,6 +124,13 @@ class Answer:
         """All that the model wrote, for counting."""
         calls = [call.name + call.arguments for call in self._tool_calls.values()]
         return "".join([*self._reasoning, *self._text, *calls])
+
+
+def _storable(text: str) -> str:
+    """The text without what a database cannot hold: NUL, and halves of characters."""
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
+    return text.replace("\0", "") if "\0" in text else text
 
 
 def columns_of(parts: list[Part]) -> dict[str, Any]:

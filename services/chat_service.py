@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import dropwhile
 
 from adapters.base_adapter import Providers
 from domain.chat import ChatRequest, PromptMessage
@@ -18,7 +20,7 @@ from services.generation_runner import GenerationRunner, Live
 from services.generation_store import LEASE
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChoice, ModelChooser
-from services.prompt_builder import fit, without_reasoning
+from services.prompt_builder import fit, without_pictures, without_reasoning
 from services.session_service import SessionSettings, new_session, title_from_words
 from services.tokenizer import Tokenizer
 from services.turn import Turn
@@ -44,6 +46,12 @@ class _Place:
     position: int
     is_new: bool = False
     rewinds: bool = False  # what the provider itself remembers of the session goes further than this
+    answers_parent: bool = False  # the question is there already
+
+    @property
+    def context_start(self) -> int:
+        """Position of the prompt's first message. A turn before a cleared context takes the clearing back to itself."""
+        return min(self.session.context_start, self.position - self.answers_parent)
 
 
 class ChatService:
@@ -98,17 +106,19 @@ class ChatService:
                 message = uow.messages.get(message.parent_id, principal.user_id)
             if message is None:
                 raise NotFound("There is no such message.", "message_not_found")
-            place = _Place(_session_of(uow, principal, message), message.id, _position(message) + 1, rewinds=True)
+            session, position = _session_of(uow, principal, message), _position(message) + 1
+            place = _Place(session, message.id, position, rewinds=True, answers_parent=True)
         return self._begin(principal, place, asked, None)
 
     def answer(self, live: Live) -> Message:
         """Wait for the answer. Raises the provider's error when it failed; what came before is kept in the session."""
         live.finished.wait()
-        if live.error is not None and live.stop_reason is None:
+        message = live.message
+        if live.error is not None and message is not None and message.status is GenerationStatus.FAILED:
             raise live.error
-        if live.message is None:
-            raise Conflict("The session was deleted before its answer was there.", "session_deleted")
-        return live.message
+        if message is None:
+            raise live.unsaved or Conflict("The session was deleted before its answer was there.", "session_deleted")
+        return message
 
     # One turn, step by step
 
@@ -131,9 +141,11 @@ class ChatService:
         """Store the turn (``parts`` is the user's message, None to answer the existing one) and start to answer it."""
         self._runner.check_open()
         session = place.session
-        choice = self._chooser.choose(*_asked_model(asked, session))
+        choice = self._chooser.choose(*_asked_model(asked, session), usual=session.provider)
         history = self._history(principal, place, parts)
-        _check_pictures(choice, history)
+        if not choice.model.capabilities.vision:
+            _check_pictures(choice, history)
+            history = [without_pictures(message) for message in history]
         request = fit(
             _request(principal, place, asked.settings, choice, history),
             window=choice.model.context_window,
@@ -146,16 +158,19 @@ class ChatService:
     def _history(self, principal: Principal, place: _Place, parts: list[Part] | None) -> list[PromptMessage]:
         history = []
         if not place.is_new and place.position:
-            # An answer to a message from before the context was cleared still needs that message.
-            start = min(place.session.context_start, place.position if parts else place.position - 1)
             with self._unit_of_work(writes=False) as uow:
                 rows = uow.messages.latest(
-                    place.session.id, principal.user_id, limit=_HISTORY, start=start, before=place.position
+                    place.session.id,
+                    principal.user_id,
+                    limit=_HISTORY,
+                    start=place.context_start,
+                    before=place.position,
                 )
             history = [_prompt_message(row) for row in reversed(rows)]
         if parts is not None:
             history.append(PromptMessage(MessageRole.USER, parts))
-        return [message for message in history if message.parts]
+        said = (message for message in history if message.parts)
+        return list(dropwhile(lambda message: message.role is not MessageRole.USER, said))
 
     def _store(
         self, principal: Principal, place: _Place, choice: ModelChoice, request: ChatRequest, parts: list[Part] | None
@@ -166,15 +181,13 @@ class ChatService:
         generation = _generation(answer, choice, self._owner)
         title = title_from_words(text_of(parts or []))
         with self._unit_of_work() as uow:
+            self._check_streams(uow, principal)
             if place.is_new:
                 uow.sessions.add(session)
             else:
-                named = {"title": title, "title_source": "words"} if session.title_source == "none" and title else {}
-                # The session's row comes first: it is the lock under which turns of one session queue.
-                if not uow.sessions.update(session.id, principal.user_id, updated_at=moment, **named):
-                    raise NotFound("There is no such session.", "session_not_found")
-                _check_place(uow, principal, place)
-            self._check_streams(uow, principal)
+                _take_place(uow, principal, place, moment)
+            if title and session.title_source == "none":
+                uow.sessions.set_title(session.id, principal.user_id, title, "words", over=("none",))
             uow.messages.add(*([question] if question else []), answer)
             uow.generations.add(generation)
             uow.commit()
@@ -188,18 +201,26 @@ class ChatService:
             request=request,
             context_limit=choice.model.context_window,
             created_at=moment,
-            wants_title=session.title_source in ("none", "words") and place.position == 0,
+            position=answer.position or 0,
+            wants_title=session.title_source in ("none", "words") and answer.position == 1,
             is_alternative=place.rewinds,
         )
 
     def _check_streams(self, uow: UnitOfWork, principal: Principal) -> None:
+        # Not under a lock: turns that begin at the very same moment may pass together.
         if uow.generations.count_running(principal.user_id) >= self._max_streams_per_user:
             raise LimitExceeded("Too many answers are running at once.", "too_many_streams", retry_after=5)
 
 
-def _check_place(uow: UnitOfWork, principal: Principal, place: _Place) -> None:
-    """The place was looked up before the session was locked: make sure of it, and clear it where a turn rewinds."""
+def _take_place(uow: UnitOfWork, principal: Principal, place: _Place, moment: datetime) -> None:
+    """Make sure of a place that was looked up before, and clear it where a turn rewinds.
+
+    The session's row is changed first: it is the lock under which whatever changes the branch queues.
+    """
     session_id, user_id = place.session.id, principal.user_id
+    start = {"context_start": place.context_start} if place.rewinds else {}
+    if not uow.sessions.update(session_id, user_id, updated_at=moment, **start):
+        raise NotFound("There is no such session.", "session_not_found")
     if uow.generations.running_in(session_id, user_id) is not None:
         raise Conflict("The session's last answer is still running; stop it or wait for it.", "session_busy")
     if place.rewinds:
@@ -211,11 +232,11 @@ def _check_place(uow: UnitOfWork, principal: Principal, place: _Place) -> None:
 
 def _asked_model(asked: Asked, session: SessionEntity) -> tuple[str | None, str | None]:
     """What the turn asks for wins; the session's model counts only at the session's provider."""
-    if asked.provider is None and asked.model is None:
-        return session.provider, session.model
+    if asked.model:
+        return asked.provider, asked.model
     if asked.provider in (None, session.provider):
-        return asked.provider if asked.model else session.provider, asked.model or session.model
-    return asked.provider, asked.model
+        return session.provider, session.model
+    return asked.provider, None
 
 
 def _request(
@@ -239,10 +260,10 @@ def _request(
 
 
 def _check_pictures(choice: ModelChoice, history: Sequence[PromptMessage]) -> None:
-    if choice.model.capabilities.vision or not history:
-        return
+    """For a model that cannot see. Raises UnsupportedInput if the question itself has pictures."""
     if any(isinstance(part, Image) for part in history[-1].parts):
-        raise UnsupportedInput(f"The model {choice.model.name} cannot see pictures.", "model_cannot_see", ("attachments",))
+        message = f"The model {choice.model.name} cannot see pictures."
+        raise UnsupportedInput(message, "model_cannot_see", ("attachments",))
 
 
 def _prompt_message(row: MessageEntity) -> PromptMessage:
@@ -329,4 +350,3 @@ def _last_message_id(uow: UnitOfWork, principal: Principal, session_id: str | No
     if last is None:
         raise Conflict("There is nothing to answer in this session yet.", "session_empty")
     return last.id
-

@@ -1,10 +1,11 @@
 """Reading what generations say: from any point of the log on, as often as one likes."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 
 from domain import events
-from domain.errors import NotFound
+from domain.errors import NotFound, Unavailable
 from domain.generation import GenerationStatus
 from domain.principal import Principal
 from models import GenerationEntity
@@ -15,6 +16,7 @@ from services.message_view import message_view
 Item = tuple[int, bytes] | None  # (sequence number, encoded event), or None for a heartbeat
 
 _POLL_S = 1.0
+_NONE = 1 << 40  # past the end of every log
 
 
 class EventStreamService:
@@ -30,8 +32,10 @@ class EventStreamService:
 
         Raises NotFound (before the first item) for a generation that is not this user's.
         """
-        self._own(principal, generation_id)
-        return self._items(principal, generation_id, after)
+        row = self._own(principal, generation_id)
+        if self._is_here(generation_id):
+            return self.tail(generation_id, after)
+        return self._snapshot(principal, row, after)
 
     def tail(self, generation_id: str, after: int = 0) -> Iterator[Item]:
         """The same for a generation that this very request has begun: it runs here, and its owner is known."""
@@ -46,32 +50,38 @@ class EventStreamService:
                 yield None
             after += len(batch.events)
 
-    def _items(self, principal: Principal, generation_id: str, after: int) -> Iterator[Item]:
-        if self._event_log.read(generation_id, 0, 0) is not None:
-            yield from self.tail(generation_id, after)
-        else:
-            yield from self._snapshot(principal, generation_id, after)
-
-    def _snapshot(self, principal: Principal, generation_id: str, after: int) -> Iterator[Item]:
+    def _snapshot(self, principal: Principal, row: GenerationEntity, after: int) -> Iterator[Item]:
         """The log is not here (any more): once the generation has ended, its whole text at once."""
-        row = self._own(principal, generation_id)
         if after < 1:
+            after = 1
             yield 1, events.encode(events.Start(row.message_id, row.id, row.session_id, row.provider, row.model))
         quiet_since = time.monotonic()
-        while (row := self._own(principal, generation_id)).status == GenerationStatus.RUNNING:
+        while row.status == GenerationStatus.RUNNING:
+            time.sleep(_POLL_S)
+            if self._is_here(row.id):  # it was asked for in the moment before it began
+                yield from self.tail(row.id, after)
+                return
             if time.monotonic() - quiet_since >= self._heartbeat_s:
                 quiet_since = time.monotonic()
                 yield None
-            time.sleep(_POLL_S)
-        last_seq = max(row.last_seq or 0, 3)
-        if after >= last_seq:
+            with contextlib.suppress(Unavailable):
+                row = self._own(principal, row.id)
+        yield from self._ending(principal, row, after)
+
+    def _ending(self, principal: Principal, row: GenerationEntity, after: int) -> Iterator[Item]:
+        last = row.last_seq or after + 2  # nobody counted the events of a worker that died
+        if after >= last:
             return
         with self._unit_of_work(writes=False) as uow:
             message = uow.messages.get(row.message_id, principal.user_id)
         if message is None:
             return
-        yield last_seq - 1, events.encode(events.Replace(content=message.text))
-        yield last_seq, events.encode(events.Complete(message=message_view(message)))
+        if after < last - 1:
+            yield last - 1, events.encode(events.Replace(content=message.text))
+        yield last, events.encode(events.Complete(message=message_view(message)))
+
+    def _is_here(self, generation_id: str) -> bool:
+        return self._event_log.read(generation_id, _NONE, 0) is not None
 
     def _own(self, principal: Principal, generation_id: str) -> GenerationEntity:
         with self._unit_of_work(writes=False) as uow:

@@ -2,18 +2,18 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
 from domain.errors import Unavailable
-from domain.generation import EndReason
 from services.generation_runner import GenerationRunner
 from services.generation_store import LEASE, GenerationStore
 
 log = structlog.get_logger()
 
 _TICK_S = 1.0
-_EVERY = 5  # ticks between leases and reapings
+_EVERY = 3  # ticks between leases and reapings
 
 
 class GenerationKeeper:
@@ -33,32 +33,48 @@ class GenerationKeeper:
     def _run(self) -> None:
         tick = 0
         while True:
-            try:
-                self.tick(all_duties=tick % _EVERY == 0)
-            except Unavailable as error:
-                # Others could not renew their leases either: after an outage they are given the time to.
-                self._reap_from = time.monotonic() + LEASE.total_seconds()
-                log.warning("generation_keeper_waits", error=error.message)
-            except Exception:
-                log.exception("generation_keeper_failed")
+            self.tick(all_duties=tick % _EVERY == 0)
             tick += 1
             time.sleep(_TICK_S)
 
     def tick(self, *, all_duties: bool) -> None:
-        """One round; leases and reaping only with ``all_duties``."""
-        live = self._runner.all()
-        changed = [one for one in live if one.answer.size != one.checkpointed]
-        sizes = [one.answer.size for one in changed]
-        self._store.checkpoint([(one.turn, one.answer) for one in changed])
-        for one, size in zip(changed, sizes, strict=True):
+        """One round; leases and reaping only with ``all_duties``. A duty that fails does not keep the others."""
+        duties = [self._save_texts, self._hear_stops]
+        if all_duties:
+            duties = [self._renew_leases, *duties, self._reap]
+        try:
+            for duty in duties:
+                self._do(duty)
+        except Unavailable as error:
+            # Others could not renew their leases either: after an outage they are given the time to.
+            self._reap_from = time.monotonic() + LEASE.total_seconds()
+            log.warning("generation_keeper_waits", error=error.message)
+
+    def _do(self, duty: Callable[[], None]) -> None:
+        try:
+            duty()
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("generation_keeper_failed", duty=duty.__name__)
+
+    def _renew_leases(self) -> None:
+        if live := self._runner.all():
+            self._store.renew([one.turn.generation_id for one in live])
+
+    def _save_texts(self) -> None:
+        changed = [(one, one.answer.size) for one in self._runner.all() if one.answer.size != one.checkpointed]
+        self._store.checkpoint([(one.turn, one.answer) for one, _ in changed])
+        for one, size in changed:
             one.checkpointed = size
-        if live:
+
+    def _hear_stops(self) -> None:
+        if live := self._runner.all():
             unwanted = self._store.unwanted([one.turn.generation_id for one in live])
             for one in live:
-                if one.turn.generation_id in unwanted:
-                    one.stop(EndReason.USER_STOP)
-        if all_duties:
-            if live:
-                self._store.renew()
-            if time.monotonic() >= self._reap_from:
-                self._store.reap()
+                if reason := unwanted.get(one.turn.generation_id):
+                    one.stop(reason)  # one that has ended meanwhile has nothing left to stop
+
+    def _reap(self) -> None:
+        if time.monotonic() >= self._reap_from:
+            self._store.reap()

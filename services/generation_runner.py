@@ -9,9 +9,9 @@ import structlog
 
 from adapters.base_adapter import Deadlines, Providers, UpstreamCall
 from domain import events
-from domain.errors import ProviderError, ProviderTimeout, Unavailable, UpstreamCut
+from domain.errors import AppError, ProviderError, ProviderTimeout, Unavailable, UpstreamCut
 from domain.generation import EndReason, GenerationStatus
-from domain.messages import Message
+from domain.messages import Message, text_of
 from repositories.event_log import EventLog
 from services.answer import Answer
 from services.generation_store import GenerationStore, Outcome
@@ -20,7 +20,7 @@ from services.turn import Turn
 log = structlog.get_logger()
 
 _STOP_WAIT_S = 3.0
-_MAX_ANSWER_CHARS = 4 * 1024 * 1024
+_MAX_ANSWER_CHARS = 1024 * 1024  # several times the longest answer of any model; MySQL refuses rows over 16 MB
 
 
 class AnswerTooLarge(ProviderError):
@@ -47,7 +47,8 @@ class Live:
         self.finished = threading.Event()
         self.stop_reason: EndReason | None = None
         self.error: ProviderError | None = None
-        self.message: Message | None = None
+        self.unsaved: AppError | None = None  # why the end could not be saved
+        self.message: Message | None = None  # as it was saved
         self.flushed_at = 0.0
         self.checkpointed = 0
 
@@ -86,9 +87,9 @@ class GenerationRunner:
         self._after_answer = after_answer
         self._announce = announce
         self._live: dict[str, Live] = {}
-        self._dirty: set[Live] = set()
         self._wake = threading.Event()
         self._draining = False
+        self._interrupting = False
         self._flusher: threading.Thread | None = None
 
     def check_open(self) -> None:
@@ -100,12 +101,19 @@ class GenerationRunner:
         """Begin to answer a stored turn."""
         live = Live(turn, self._deadlines)
         self._event_log.open(turn.generation_id)
-        self._live[turn.generation_id] = live
         start = events.Start(turn.message_id, turn.generation_id, turn.session_id, turn.provider, turn.request.model)
         self._event_log.append(turn.generation_id, [events.encode(start)])
-        self._announce(turn)
         self._start_flusher()
-        threading.Thread(target=self._produce, args=(live,), name=turn.generation_id, daemon=True).start()
+        self._live[turn.generation_id] = live
+        if self._interrupting:
+            live.stop(EndReason.SHUTDOWN)
+        try:
+            threading.Thread(target=self._produce, args=(live,), name=turn.generation_id, daemon=True).start()
+        except RuntimeError:  # no thread to be had: its lease runs out, and it is reaped
+            del self._live[turn.generation_id]
+            self._close_log(live)
+            raise
+        self._announce(turn)
         return live
 
     def get(self, generation_id: str) -> Live | None:
@@ -116,8 +124,8 @@ class GenerationRunner:
         """Every generation that runs here now."""
         return list(self._live.values())
 
-    def stop(self, generation_id: str) -> bool | None:
-        """Stop it: True once its socket is closed and its text saved, False if that is still under way.
+    def stop(self, generation_id: str) -> GenerationStatus | None:
+        """Stop it, and wait a little; how it was saved, or RUNNING if that is still under way.
 
         None if it does not run here.
         """
@@ -125,7 +133,8 @@ class GenerationRunner:
         if live is None:
             return None
         live.stop(EndReason.USER_STOP)
-        return live.finished.wait(_STOP_WAIT_S)
+        live.finished.wait(_STOP_WAIT_S)
+        return live.message.status if live.message else GenerationStatus.RUNNING
 
     def begin_drain(self) -> None:
         """Take no new turn from now on."""
@@ -134,13 +143,16 @@ class GenerationRunner:
     def drain(self, seconds: float) -> None:
         """Let what runs come to its end within ``seconds``; then interrupt the rest and save what it has."""
         self.begin_drain()
-        deadline = time.monotonic() + seconds
-        for live in self.all():
-            live.finished.wait(max(0.0, deadline - time.monotonic()))
+        self._wait_for_all(seconds)
+        self._interrupting = True  # from here on also for a turn that was let in before the drain began
         for live in self.all():
             live.stop(EndReason.SHUTDOWN)
-        for live in self.all():
-            live.finished.wait(_STOP_WAIT_S)
+        self._wait_for_all(_STOP_WAIT_S)
+
+    def _wait_for_all(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (running := self.all()) and (left := deadline - time.monotonic()) > 0:
+            running[0].finished.wait(left)
 
     # The producer
 
@@ -154,10 +166,11 @@ class GenerationRunner:
             live.error = ProviderError("Something went wrong on our side.", "internal_error")
         try:
             self._finish(live)
-        except Exception:
+        except Exception as error:  # it stays "running" until its lease runs out, and is reaped then
             log.exception("generation_not_finished", generation_id=live.turn.generation_id)
-            self._close_log(live, None)
+            live.unsaved = error if isinstance(error, AppError) else AppError("The answer could not be saved.")
         finally:
+            self._close_log(live)
             self._live.pop(live.turn.generation_id, None)
             live.finished.set()
         if live.message is not None and live.message.status is GenerationStatus.COMPLETED:
@@ -177,10 +190,9 @@ class GenerationRunner:
             if time.monotonic() - live.flushed_at >= window:
                 self._flush(live)
                 window = self._window()
-            else:
-                self._dirty.add(live)
+            elif not self._wake.is_set():
                 self._wake.set()
-        if answer.empty and answer.finish_reason == "stop":
+        if answer.empty and answer.finish_reason in ("stop", "tool_calls"):
             raise EmptyAnswer("The provider finished without an answer.", provider=live.turn.provider)
 
     def _window(self) -> float:
@@ -206,22 +218,26 @@ class GenerationRunner:
             self._wake.wait()
             time.sleep(self._window())
             self._wake.clear()
-            waiting, self._dirty = self._dirty, set()
-            for live in waiting:
-                if live.turn.generation_id in self._live:
-                    self._flush(live)
+            for live in self.all():
+                if live.answer.waiting:
+                    self._flush_safely(live)
+
+    def _flush_safely(self, live: Live) -> None:
+        try:
+            self._flush(live)
+        except Exception:
+            log.exception("events_not_flushed", generation_id=live.turn.generation_id)
 
     # The end
 
     def _finish(self, live: Live) -> None:
         outcome = self._outcome(live)
         with live.lock:
-            if outcome.status is GenerationStatus.COMPLETED:
+            if outcome.whole:
                 live.answer.close()
             news = live.answer.take_events() + [events.encode(event) for event in self._closing(live, outcome)]
             last_seq = self._event_log.append(live.turn.generation_id, news) + 1
         live.message = self._store.finish(live.turn, live.answer, outcome, last_seq=last_seq)
-        self._close_log(live, live.message)
         log.info(
             "generation_finished",
             generation_id=live.turn.generation_id,
@@ -232,20 +248,28 @@ class GenerationRunner:
             error_code=outcome.error.error_code if outcome.error else None,
         )
 
-    def _close_log(self, live: Live, message: Message | None) -> None:
-        lost = events.Error("generation_lost", "The answer could not be saved: its session may be gone.", False)
-        final = events.Complete(message=message) if message is not None else lost
-        self._event_log.append(live.turn.generation_id, [events.encode(final)], last=True)
+    def _close_log(self, live: Live) -> None:
+        """The last word is what was saved: after somebody else has ended it (a reaper), that may be other text."""
+        message, final = live.message, list[events.Event]()
+        if message is None:
+            lost = "The answer could not be saved: its session may be gone."
+            final.append(events.Error("generation_lost", lost, retryable=False))
+        else:
+            if message.content != text_of(live.answer.parts(complete=False)):
+                final.append(events.Replace(content=message.content))
+            final.append(events.Complete(message=message))
+        self._event_log.append(live.turn.generation_id, list(map(events.encode, final)), last=True)
 
     def _outcome(self, live: Live) -> Outcome:
         usage = self._store.usage_of(live.turn, live.answer, provider_only=self._options.usage_provider_only)
+        if live.error is None and live.answer.finish_reason:  # a stop that comes after the end has nothing to stop
+            return Outcome(GenerationStatus.COMPLETED, EndReason(live.answer.finish_reason), usage)
         if live.stop_reason is EndReason.USER_STOP:
             return Outcome(GenerationStatus.STOPPED, EndReason.USER_STOP, usage)
         if live.stop_reason is not None:
             return Outcome(GenerationStatus.INTERRUPTED, live.stop_reason, usage)
-        if live.error is None:
-            return Outcome(GenerationStatus.COMPLETED, EndReason(live.answer.finish_reason or "stop"), usage)
-        return Outcome(GenerationStatus.FAILED, end_reason_of(live.error), usage, live.error)
+        error = live.error or UpstreamCut("The provider's answer ended before it was complete.")
+        return Outcome(GenerationStatus.FAILED, end_reason_of(error), usage, error)
 
     def _closing(self, live: Live, outcome: Outcome) -> list[events.Event]:
         closing: list[events.Event] = []

@@ -24,7 +24,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """A session's cost so far, and how full the model's window was at its last turn (tokens)."""
+    """A session's cost so far; ``last`` tells how full the model's window was at the last turn that was counted."""
 
     total: SessionUsage
     last: GenerationEntity | None
@@ -61,10 +61,14 @@ class GenerationService:
             row = _own(_named(uow, principal, generation_id, message_id, session_id))
         if row.status != GenerationStatus.RUNNING:
             return Stopped(row.id, "already_finished")
-        stopped = self._runner.stop(row.id)
-        if stopped is None:
-            return self._stop_elsewhere(principal, row.id)
-        return Stopped(row.id, "stopped" if stopped else "stopping")
+        match self._runner.stop(row.id):
+            case None:
+                return self._stop_elsewhere(principal, row.id)
+            case GenerationStatus.RUNNING:
+                return Stopped(row.id, "stopping")
+            case GenerationStatus.STOPPED:
+                return Stopped(row.id, "stopped")
+        return Stopped(row.id, "already_finished")  # it came to another end first
 
     def _stop_elsewhere(self, principal: Principal, generation_id: str) -> Stopped:
         """Its owner is another worker: leave word, which it hears within a second or so."""
@@ -78,7 +82,7 @@ class GenerationService:
         with self._unit_of_work(writes=False) as uow:
             _check_session(uow, principal, session_id)
             total = uow.generations.usage(session_id, principal.user_id)
-            return UsageReport(total, uow.generations.latest(session_id, principal.user_id))
+            return UsageReport(total, uow.generations.latest(session_id, principal.user_id, counted=True))
 
 
 def _named(
@@ -91,7 +95,8 @@ def _named(
     if generation_id:
         return uow.generations.get(generation_id, principal.user_id)
     if message_id:
-        return uow.generations.of_message(message_id, principal.user_id)
+        message = uow.messages.get(message_id, principal.user_id)
+        return uow.generations.get((message and message.generation_id) or "", principal.user_id)
     if session_id:
         _check_session(uow, principal, session_id)
         return uow.generations.latest(session_id, principal.user_id)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import Any
 
 import structlog
@@ -23,7 +24,7 @@ from services.turn import Turn
 
 log = structlog.get_logger()
 
-LEASE = timedelta(seconds=15)
+LEASE = timedelta(seconds=11)  # with the keeper's beat: readers learn within 15 s that a worker has died
 _SAVE_FOR_S = 120.0  # a database that comes back within this loses no answer
 _SAVE_EVERY_S = (0.1, 0.2, 0.5, 1, 2)
 
@@ -36,6 +37,11 @@ class Outcome:
     end_reason: EndReason
     usage: Usage | None
     error: ProviderError | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model said all that it wanted to: half a tool call must never be made."""
+        return self.end_reason in (EndReason.STOP, EndReason.TOOL_CALLS)
 
 
 class GenerationStore:
@@ -59,44 +65,42 @@ class GenerationStore:
         )
 
     def finish(self, turn: Turn, answer: Answer, outcome: Outcome, *, last_seq: int) -> Message | None:
-        """Save the end in one transaction and return the saved message.
+        """Save the end in one transaction and return the message as it stands then; None if it is gone.
 
-        None if this worker no longer owns the generation. Waits for a database that is away, within limits.
+        If somebody else has ended the generation before, it stands as they have left it. Waits for a database that
+        is away; raises Unavailable when that takes too long.
         """
         deadline = time.monotonic() + _SAVE_FOR_S
-        for attempt in range(10_000):
+        for pause in chain(_SAVE_EVERY_S, repeat(_SAVE_EVERY_S[-1])):
             try:
                 return self._finish(turn, answer, outcome, last_seq)
             except Unavailable:
                 if time.monotonic() > deadline:
-                    log.exception("answer_not_saved", generation_id=turn.generation_id)
-                    return None
-                time.sleep(_SAVE_EVERY_S[min(attempt, len(_SAVE_EVERY_S) - 1)])
-        return None
+                    raise
+                time.sleep(pause)
+        raise AssertionError  # the loop has no end
 
     def _finish(self, turn: Turn, answer: Answer, outcome: Outcome, last_seq: int) -> Message | None:
-        complete = outcome.status is GenerationStatus.COMPLETED
         end = _end_columns(outcome)
         with self._unit_of_work() as uow:
+            self._touch_session(uow, turn, answer)  # first: whoever locks more than one row begins with the session's
             won = uow.generations.finish(
                 turn.generation_id,
                 epoch=turn.epoch,
                 values={
                     **end,
-                    "error_message": outcome.error.message[:1000] if outcome.error else None,
+                    "error_message": outcome.error.message.replace("\0", "")[:1000] if outcome.error else None,
                     "first_token_at": _moment(answer.first_delta_at),
                     "finished_at": now(),
                     "last_seq": last_seq,
                 },
             )
-            if not won:
-                return None
-            uow.messages.write(
-                turn.message_id, turn.user_id, **end, **columns_of(answer.parts(complete=complete))
-            )
-            self._touch_session(uow, turn, answer)
+            if won:
+                parts = answer.parts(complete=outcome.whole)
+                uow.messages.write(turn.message_id, turn.user_id, **end, **columns_of(parts))
             message = self._saved(uow, turn)
-            uow.commit()
+            if won:
+                uow.commit()
         return message
 
     def _saved(self, uow: UnitOfWork, turn: Turn) -> Message | None:
@@ -111,12 +115,13 @@ class GenerationStore:
     def _touch_session(self, uow: UnitOfWork, turn: Turn, answer: Answer) -> None:
         # Another provider has not seen this turn: what it remembers of the session is out of date from now on.
         state = answer.upstream_state or turn.request.upstream_state or None
-        uow.sessions.update(
+        uow.sessions.remember(
             turn.session_id,
             turn.user_id,
-            updated_at=now(),
             upstream_state=state,
             upstream_provider=turn.provider if state else None,
+            position=turn.position,
+            updated_at=now(),
         )
 
     def checkpoint(self, rows: Sequence[tuple[Turn, Answer]]) -> None:
@@ -130,16 +135,18 @@ class GenerationStore:
             )
             uow.commit()
 
-    def renew(self) -> None:
-        """Renew the leases of all that this worker runs."""
+    def renew(self, generation_ids: Sequence[str]) -> None:
+        """Renew the leases of those that run here; what this worker has lost sight of is reaped though it lives."""
         with self._unit_of_work() as uow:
-            uow.generations.renew(self.owner, now() + LEASE)
+            uow.generations.renew(generation_ids, self.owner, now() + LEASE)
             uow.commit()
 
-    def unwanted(self, generation_ids: Sequence[str]) -> set[str]:
-        """Those that were stopped from elsewhere, taken over, or deleted."""
+    def unwanted(self, generation_ids: Sequence[str]) -> dict[str, EndReason]:
+        """Those that should end, and why: stopped from elsewhere, or no longer ours (reaped, or deleted)."""
         with self._unit_of_work(writes=False) as uow:
-            return set(generation_ids) - uow.generations.wanted(generation_ids)
+            stops = uow.generations.stop_requests(generation_ids)
+        lost = {generation_id: EndReason.NODE_LOST for generation_id in generation_ids if generation_id not in stops}
+        return lost | {generation_id: EndReason.USER_STOP for generation_id, asked in stops.items() if asked}
 
     def reap(self) -> int:
         """End, as interrupted, what workers that died have left; the number of them."""
@@ -150,6 +157,7 @@ class GenerationStore:
     def _reap(self, entity: GenerationEntity) -> bool:
         end = {"status": GenerationStatus.INTERRUPTED, "end_reason": EndReason.NODE_LOST}
         with self._unit_of_work() as uow:
+            uow.sessions.update(entity.session_id, entity.user_id, updated_at=now())
             won = uow.generations.finish(entity.id, epoch=entity.epoch, values={**end, "finished_at": now()})
             if won:
                 uow.messages.write(entity.message_id, entity.user_id, **end)

@@ -21,21 +21,24 @@ class ModelChooser:
     def __init__(self, providers: Providers) -> None:
         self._providers = {name: adapter for name, adapter in providers.items() if adapter.enabled}
 
-    def choose(self, provider: str | None, model: str | None) -> ModelChoice:
+    def choose(self, provider: str | None, model: str | None, usual: str | None = None) -> ModelChoice:
         """The named model at the named provider; what is not named is found or defaulted.
 
-        A model without a provider is taken from the first provider that declares it, else from the default provider.
+        A model without a provider is taken from the first provider that declares it, else from the default provider;
+        ``usual`` is the provider that comes before all others then.
         """
-        adapter = self._adapter(provider, model)
+        adapter = self._adapter(provider, model, usual)
         return ModelChoice(adapter.name, adapter.model(model) if model else adapter.models[0])
 
-    def _adapter(self, provider: str | None, model: str | None) -> BaseAdapter:
+    def _adapter(self, provider: str | None, model: str | None, usual: str | None) -> BaseAdapter:
         if not self._providers:
             raise Unavailable("No AI provider is configured.", "no_provider", retry_after=60)
         if provider is None:
-            declaring = [a for a in self._providers.values() if any(known.name == model for known in a.models)]
-            return (declaring or list(self._providers.values()))[0]
+            ordered = sorted(self._providers.values(), key=lambda adapter: adapter.name != usual)
+            declaring = (a for a in ordered if any(known.name == model for known in a.models))
+            return next(declaring, ordered[0])
         if provider not in self._providers:
             known = ", ".join(self._providers)
-            raise InvalidInput(f"There is no provider of that name; there are: {known}.", "unknown_provider", ("provider",))
+            message = f"There is no provider of that name; there are: {known}."
+            raise InvalidInput(message, "unknown_provider", ("provider",))
         return self._providers[provider]

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 from domain.chat import ChatRequest, PromptMessage
 from domain.errors import ContextTooLong
-from domain.messages import Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
+from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
 
 Count = Callable[[str], int]
 
 _TOKENS_PER_MESSAGE = 4  # role and separators
 _TOKENS_PER_IMAGE = 1000
-_ANSWER_SHARE = 4  # at least a quarter of the window is kept for the answer, if the model can use it
+_ANSWER_SHARE = 4  # a quarter of the window is kept for the answer, if nobody says how long it may be
 
 
 def fit(request: ChatRequest, *, window: int, max_output: int, count: Count) -> ChatRequest:
@@ -19,7 +19,9 @@ def fit(request: ChatRequest, *, window: int, max_output: int, count: Count) -> 
     A turn is a user message with all that answers it, so a tool call never loses its result. The system prompt
     and the newest turn always stay. Raises :class:`ContextTooLong` when they alone do not fit.
     """
-    room = window - min(request.max_tokens or max_output, window // _ANSWER_SHARE)
+    # Providers refuse a prompt that does not fit beside the answer that was asked for.
+    answer = min(request.max_tokens or window // _ANSWER_SHARE, max_output)
+    room = window - answer
     if _upper_bound(request) <= room:
         return request
     room -= count(request.system)
@@ -31,7 +33,8 @@ def fit(request: ChatRequest, *, window: int, max_output: int, count: Count) -> 
         kept.insert(0, turn)
     if not kept:
         raise ContextTooLong(
-            f"The message and the system prompt do not fit the model's window of {window} tokens.", "context_too_long"
+            f"The message and the system prompt do not fit the model's window of {window:,} tokens"
+            f" beside an answer of {answer:,}."
         )
     return request.with_messages([message for turn in kept for message in turn])
 
@@ -52,17 +55,19 @@ def _part_tokens(part: Part, count: Count) -> int:
             return count(text)
         case Image():
             return _TOKENS_PER_IMAGE
+        case FileReference():
+            return count(part.name) + count(part.url)  # it is sent as a link
         case ToolCall():
             return count(part.name) + count(part.arguments)
         case ToolResult():
             return count(part.content)
-        case _:
-            return 0  # reasoning is not sent again, and a file reference is only a name
+        case Reasoning():
+            return 0  # it is not sent again
 
 
 def _upper_bound(request: ChatRequest) -> int:
     """No byte-level vocabulary makes more tokens than there are bytes: most prompts need no counting at all."""
-    return prompt_tokens(request, lambda text: len(text) * 4 if not text.isascii() else len(text))
+    return prompt_tokens(request, lambda text: len(text) if text.isascii() else len(text.encode(errors="replace")))
 
 
 def _turns(messages: Sequence[PromptMessage]) -> list[list[PromptMessage]]:
@@ -77,3 +82,12 @@ def _turns(messages: Sequence[PromptMessage]) -> list[list[PromptMessage]]:
 def without_reasoning(parts: Sequence[Part]) -> list[Part]:
     """What of a message goes into a later prompt."""
     return [part for part in parts if not isinstance(part, Reasoning)]
+
+
+def without_pictures(message: PromptMessage) -> PromptMessage:
+    """The message for a model that cannot see: pictures become a few words."""
+    return PromptMessage(message.role, [_told(part) if isinstance(part, Image) else part for part in message.parts])
+
+
+def _told(picture: Image) -> Text:
+    return Text(f"[picture: {picture.alt or 'untitled'}]\n")

@@ -15,7 +15,7 @@ from models import MessageEntity, SessionEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.generation_runner import GenerationRunner
 from services.message_view import message_view
-from services.model_choice import ModelChooser
+from services.model_choice import ModelChoice, ModelChooser
 
 _TITLE_CHARS = 60
 UNTITLED = "New chat"
@@ -96,18 +96,14 @@ class SessionService:
             return uow.sessions.page(principal.user_id, limit=limit, cursor=cursor, archived=archived, text=text)
 
     def update(self, principal: Principal, session_id: str, changes: dict[str, Any]) -> SessionEntity:
-        """Change what ``changes`` names: title, provider, model, system_prompt, temperature, max_tokens, pinned, archived."""
+        """Change the columns that ``changes`` names; None as provider or model stands for the default one."""
         values = dict(changes)
         if "title" in values:
             values["title_source"] = "user"
         with self._unit_of_work() as uow:
             session = _own(uow, principal, session_id)
             if "provider" in values or "model" in values:
-                same_provider = values.get("provider", session.provider) == session.provider
-                choice = self._chooser.choose(
-                    values.get("provider", session.provider if "model" not in values else None) or None,
-                    values.get("model", session.model if same_provider else None) or None,
-                )
+                choice = self._choice(session, values)
                 values |= {"provider": choice.provider, "model": choice.model.name}
             if values:
                 uow.sessions.update(session_id, principal.user_id, **values)
@@ -115,10 +111,19 @@ class SessionService:
             uow.commit()
         return session
 
+    def _choice(self, session: SessionEntity, changes: dict[str, Any]) -> ModelChoice:
+        provider, model = changes.get("provider"), changes.get("model")
+        if "provider" in changes:
+            same = provider == session.provider and "model" not in changes
+            return self._chooser.choose(provider, session.model if same else model)
+        return self._chooser.choose(None if model else session.provider, model, usual=session.provider)
+
     def delete(self, principal: Principal, session_id: str) -> None:
         """Delete a session with all its messages; an answer that is running in it is stopped."""
         with self._unit_of_work() as uow:
-            _own(uow, principal, session_id)
+            # Begins with a change of the session's row: it is the lock under which its turns queue.
+            if not uow.sessions.update(session_id, principal.user_id, updated_at=now()):
+                raise NotFound("There is no such session.", "session_not_found")
             running = uow.generations.running_in(session_id, principal.user_id)
             uow.sessions.delete(session_id, principal.user_id)
             uow.commit()
@@ -129,7 +134,8 @@ class SessionService:
     def clear_context(self, principal: Principal, session_id: str) -> None:
         """Let the prompt start afresh after the last message. The history stays."""
         with self._unit_of_work() as uow:
-            _own(uow, principal, session_id)
+            if not uow.sessions.update(session_id, principal.user_id, updated_at=now()):
+                raise NotFound("There is no such session.", "session_not_found")
             last = uow.messages.last(session_id, principal.user_id)
             start = 0 if last is None else (last.position or 0) + 1
             uow.sessions.update(
@@ -176,11 +182,11 @@ class SessionService:
             raise Conflict("Choose the message before it first.", "not_on_branch")
         position = 0 if parent is None else (parent.position or 0) + 1
         uow.messages.leave_branch(row.session_id, principal.user_id, position)
-        current: MessageEntity | None = row
-        while current is not None:
-            uow.messages.place(current.id, principal.user_id, position)
-            position += 1
-            current = uow.messages.newest_child(current.id, principal.user_id)
+        newest = uow.messages.newest_children(row.session_id, principal.user_id)
+        path = [row.id]
+        while child := newest.get(path[-1]):
+            path.append(child)
+        uow.messages.place(path, principal.user_id, position)
 
 
 def _message(uow: UnitOfWork, principal: Principal, message_id: str) -> MessageEntity:

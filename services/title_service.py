@@ -1,5 +1,6 @@
 """Titles: made by the model from the first exchange, in the background."""
 
+import re
 import threading
 
 import structlog
@@ -16,6 +17,9 @@ log = structlog.get_logger()
 _TITLE_CHARS = 80
 _EXCERPT_CHARS = 1000
 _DEADLINES = Deadlines(connect=5, first_token=20, idle=20, total=30)
+_THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_LABEL = re.compile(r"^[\W_]*(?:title|标题|標題)[\W_]*[:：][\W_]*", re.IGNORECASE)
+_DECORATION = " \t#*_`\"'“”‘’「」『』《》。."
 _TASK = (
     "Give this exchange a title of at most six words, in its own language. "
     "Answer with the title alone, without quotation marks or a full stop.\n\nUser: {question}\n\nAssistant: {answer}"
@@ -50,7 +54,7 @@ class TitleService:
             title = tidy(self._providers[turn.provider].title(request, UpstreamCall(_DEADLINES)))
             if title:
                 with self._unit_of_work() as uow:
-                    uow.sessions.set_made_title(turn.session_id, turn.user_id, title)
+                    uow.sessions.set_title(turn.session_id, turn.user_id, title, "model", over=("none", "words"))
                     uow.commit()
         except AppError as error:
             log.info("title_not_made", session_id=turn.session_id, code=error.error_code)
@@ -59,6 +63,7 @@ class TitleService:
 
 
 def tidy(answer: str) -> str:
-    """A model's answer as a title: its first line without decoration."""
-    first = next((line for line in answer.strip().splitlines() if line.strip()), "")
-    return first.strip(" \t#*\"'“”‘’「」《》。.").removeprefix("Title:").strip()[:_TITLE_CHARS]
+    """A model's answer as a title: its first line without thoughts, label and decoration."""
+    lines = (_LABEL.sub("", line).strip(_DECORATION) for line in _THOUGHTS.sub("", answer).splitlines())
+    title = next((line for line in lines if line), "")
+    return title.replace("\0", "")[:_TITLE_CHARS].rstrip()

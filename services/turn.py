@@ -19,5 +19,6 @@ class Turn:
     request: ChatRequest
     context_limit: int
     created_at: datetime
+    position: int  # of the answer in its session
     wants_title: bool
     is_alternative: bool

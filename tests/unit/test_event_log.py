@@ -91,13 +91,37 @@ def test_ended_logs_are_forgotten_after_a_while_and_running_ones_never(
 
 
 def test_memory_is_bounded_by_forgetting_the_oldest_ended_logs(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_BYTES", 1000)
+    monkeypatch.setattr(module, "_MAX_BYTES", 10_000)
+    log.append("gen", [b"x" * 20_000])  # it runs, and stays
     for name in ("first", "second", "third"):
         log.open(name)
-        log.append(name, [b"x" * 600], last=True)
+        log.append(name, [b"x" * 6_000], last=True)
 
     log.open("next")
 
     assert log.read("first", 0, 0) is None
     assert log.read("second", 0, 0) is None
     assert log.read("third", 0, 0) is not None
+    assert _payloads(log, 0) == [(1, b"x" * 20_000)]
+
+
+def test_many_small_logs_are_bounded_too(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_BYTES", 100_000)
+    for n in range(1000):
+        log.open(f"small {n}")
+        log.append(f"small {n}", [b"x"], last=True)
+
+    kept = sum(log.read(f"small {n}", 0, 0) is not None for n in range(1000))
+
+    assert 0 < kept < 120
+
+
+def test_a_log_that_ends_empty_wakes_its_readers(log: EventLog) -> None:
+    batches = []
+    reader = threading.Thread(target=lambda: batches.append(log.read("gen", 0, 60)))
+    reader.start()
+
+    log.append("gen", [], last=True)
+    reader.join(10)
+
+    assert [(list(batch.events), batch.ended) for batch in batches] == [([], True)]
