@@ -11,6 +11,18 @@ from api.schemas import ApiModel, Envelope
 View = TypeVar("View", bound=Callable[..., Any])
 LimitClass = Literal["general", "chat", "auth"]
 STREAM = "x-stream"  # how a route's event stream is handed to api.openapi
+NATIVE_EVENT = {
+    "type": "object",
+    "required": ["id", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+    },
+}
 
 
 def public(view: View) -> View:
@@ -46,10 +58,12 @@ def returns(model: type[ApiModel], *statuses: int) -> dict[str, Any]:
     return {"responses": dict.fromkeys(statuses or (200,), Envelope[model])}  # type: ignore[valid-type]  # made at run time
 
 
-def streams(description: str, *, instead: Mapping[int, type[ApiModel]] | None = None) -> dict[str, Any]:
+def streams(
+    description: str, *, instead: Mapping[int, type[ApiModel]] | None = None, event: Mapping[str, Any] = NATIVE_EVENT
+) -> dict[str, Any]:
     """Keyword arguments for a route decorator: it answers with server-sent events.
 
-    ``instead`` are the JSON answers that it may give in their place, by status.
+    ``instead`` are the JSON answers that it may give in their place, by status; ``event`` is the schema of one event.
     """
     responses = {status: Envelope[model] for status, model in (instead or {}).items()}  # type: ignore[valid-type]  # likewise
-    return {"responses": responses, "openapi_extensions": {STREAM: description}}
+    return {"responses": responses, "openapi_extensions": {STREAM: {"description": description, "schema": event}}}

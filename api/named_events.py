@@ -17,6 +17,15 @@ from domain.errors import AppError, InvalidInput
 from domain.generation import GenerationStatus
 from services.session_feed import EventPlace, SessionReader
 
+NAMED_EVENT = {  # in the OpenAPI document
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "`<generation id>:<number>`"},
+        "event": {"enum": ["start", "chunk", "end", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 _FAILED = (GenerationStatus.FAILED, GenerationStatus.INTERRUPTED)
 _INTERRUPTED = "The answer was interrupted; what there is of it is kept."
 _MAX_SEQ_DIGITS = 9

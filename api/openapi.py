@@ -114,8 +114,8 @@ def _successes(operation: Json) -> Json:
     stream = operation.pop(STREAM, None)
     if stream is not None:
         answer = answers.setdefault("200", {"content": {}})
-        answer["description"] = stream
-        answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        answer["description"] = stream["description"]
+        answer["content"]["text/event-stream"] = {"schema": stream["schema"]}
     return answers
 
 

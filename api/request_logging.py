@@ -31,7 +31,10 @@ def init_request_logging(app: Flask) -> None:
         response.headers["X-Request-Id"] = g.request_id
         line = _Line(response.status_code)
         if response.is_streamed:
+            close = getattr(response.response, "close", None)  # a file that is sent: nobody else closes it now
             response.response = line.watch(response.iter_encoded())
+            if close is not None:
+                response.call_on_close(close)
         response.call_on_close(line.write)
         return response
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from api.context import principal, services
 from api.declarations import accepts_ticket, limited, returns, streams
 from api.message_schemas import Identifier, MessageOut, UserMessageIn
-from api.named_events import generation_frames, last_place, session_frames
+from api.named_events import NAMED_EVENT, generation_frames, last_place, session_frames
 from api.schemas import ApiModel, Nothing, PageOut, PageQuery, QueryModel, ok
 from api.sse import streamed
 from api.v1.sessions import SessionIn, SessionPath
@@ -25,7 +25,7 @@ bp = APIBlueprint(
     abp_tags=[Tag(name="context", description="The same sessions and turns, in the words of the older API.")],
 )
 
-_EVENTS = "Named events: `start`, `chunk`s, then `end` or `error`."
+_EVENTS = "Named events with JSON: `start`, `chunk`s, then `end` or `error`."
 
 
 class ConversationPath(ApiModel):
@@ -124,7 +124,7 @@ def send(path: SessionPath, body: UserMessageIn) -> Response:
     return ok(AnswerOut(session_id=message.session_id, response=message.content))
 
 
-@bp.get("/chat/<session_id>/stream", **streams(f"{_EVENTS} One generation after the other, for as long as you listen."))
+@bp.get("/chat/<session_id>/stream", **streams(f"{_EVENTS} As long as you listen.", event=NAMED_EVENT))
 @accepts_ticket
 def follow(path: SessionPath, query: FeedQuery) -> Response:
     """Follow a session: the generation that runs now and all that begin later, whoever begins them.
@@ -139,7 +139,7 @@ def follow(path: SessionPath, query: FeedQuery) -> Response:
     return response
 
 
-@bp.post("/chat/<session_id>/stream", **streams(_EVENTS, instead={202: BegunOut}))
+@bp.post("/chat/<session_id>/stream", **streams(_EVENTS, instead={202: BegunOut}, event=NAMED_EVENT))
 @limited("chat")
 def begin(path: SessionPath, body: UserMessageIn) -> Response:
     """Send a message; the answer comes as named events.

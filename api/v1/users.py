@@ -49,7 +49,7 @@ class UserChangesIn(ApiModel):
     def changes(self) -> UserChanges:
         """Only what was sent."""
         sent = {name: getattr(self, name) for name in self.model_fields_set}
-        if self.password:
+        if self.password is not None:
             sent["password"] = self.password.get_secret_value()
         wanted = {name: value for name, value in sent.items() if value is not None or name == "email"}
         return cast("UserChanges", wanted)
