@@ -89,7 +89,8 @@ class World:
             return {"username": f"made-{self._made}", "password": PASSWORD, "email": None}
         if label.startswith("POST /api/v1/chat"):
             named = {"session_id": self.ids[caller]["session_id"]} if "regenerate" in label else {}
-            return {"provider": "echo", "stream": False} | named
+            picture = {"type": "image", "url": "https://example.org/a.png"}
+            return {"provider": "echo", "stream": False, "message": "hello", "attachments": [picture]} | named
         return {}
 
     def _ids(self, caller: str) -> dict[str, str]:
