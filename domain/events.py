@@ -108,3 +108,6 @@ Event = (
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Event).decode
+
+# In place of Complete, where there is nothing that could be shown.
+LOST = Error("generation_lost", "The answer is not there to be shown: its session may be gone.", retryable=False)

@@ -82,4 +82,4 @@ class EventLog:
             while self._ended and (self._ended[0][0] < oldest or self._ended_bytes > _MAX_BYTES):
                 _, generation_id, size = self._ended.popleft()
                 self._ended_bytes -= size
-                del self._entries[generation_id]
+                self._entries.pop(generation_id, None)

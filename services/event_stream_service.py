@@ -1,6 +1,5 @@
 """Reading what generations say: from any point of the log on, as often as one likes."""
 
-import contextlib
 import time
 from collections.abc import Iterator
 
@@ -56,7 +55,8 @@ class EventStreamService:
             after = 1
             yield 1, events.encode(events.Start(row.message_id, row.id, row.session_id, row.provider, row.model))
         quiet_since = time.monotonic()
-        while row.status == GenerationStatus.RUNNING:
+        found: GenerationEntity | None = row
+        while found is not None and found.status == GenerationStatus.RUNNING:
             time.sleep(_POLL_S)
             if self._is_here(row.id):  # it was asked for in the moment before it began
                 yield from self.tail(row.id, after)
@@ -64,9 +64,19 @@ class EventStreamService:
             if time.monotonic() - quiet_since >= self._heartbeat_s:
                 quiet_since = time.monotonic()
                 yield None
-            with contextlib.suppress(Unavailable):
-                row = self._own(principal, row.id)
-        yield from self._ending(principal, row, after)
+            found = self._again(principal, found)
+        if found is None:
+            yield after + 1, events.encode(events.LOST)
+        else:
+            yield from self._ending(principal, found, after)
+
+    def _again(self, principal: Principal, row: GenerationEntity) -> GenerationEntity | None:
+        """The generation as it stands now, as far as the database can say; None once it is gone."""
+        try:
+            with self._unit_of_work(writes=False) as uow:
+                return uow.generations.get(row.id, principal.user_id)
+        except Unavailable:
+            return row
 
     def _ending(self, principal: Principal, row: GenerationEntity, after: int) -> Iterator[Item]:
         last = row.last_seq or after + 2  # nobody counted the events of a worker that died

@@ -252,8 +252,7 @@ class GenerationRunner:
         """The last word is what was saved: after somebody else has ended it (a reaper), that may be other text."""
         message, final = live.message, list[events.Event]()
         if message is None:
-            lost = "The answer could not be saved: its session may be gone."
-            final.append(events.Error("generation_lost", lost, retryable=False))
+            final.append(events.LOST)
         else:
             if message.content != text_of(live.answer.parts(complete=False)):
                 final.append(events.Replace(content=message.content))
