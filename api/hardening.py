@@ -10,7 +10,15 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from domain.errors import AppError
 
-_EXPOSED = ["X-Request-Id", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"]
+_EXPOSED = [
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "X-Generation-Id",
+    "X-Request-Id",
+    "X-Session-Id",
+]
 _CSP = "default-src 'none'; frame-ancestors 'none'"  # answers are data; a page sends a policy of its own
 
 
@@ -67,6 +75,7 @@ def init_cors(app: Flask, origins: list[str]) -> None:
         app,
         origins=origins or "*",
         supports_credentials=bool(origins),
+        send_wildcard=not origins,
         expose_headers=_EXPOSED,
         max_age=600,
     )
@@ -80,7 +89,15 @@ def require_json() -> None:
     has_body = request.content_length or "Transfer-Encoding" in request.headers
     if request.url_rule is None or request.method not in ("POST", "PUT", "PATCH") or not has_body:
         return
+    if request.content_length is None:
+        _refuse_cut_body()
     if not request.is_json:
         raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
     if not isinstance(request.get_json(silent=True), dict):
         raise MalformedJson("The body is not a JSON object.")
+
+
+def _refuse_cut_body() -> None:
+    """A chunked body is read up to the limit and no further: raises RequestEntityTooLarge when it was longer."""
+    request.get_data()
+    request.stream.read(1)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import structlog
 from flask import Flask, Response, g, request
@@ -31,10 +32,9 @@ def init_request_logging(app: Flask) -> None:
         response.headers["X-Request-Id"] = g.request_id
         line = _Line(response.status_code)
         if response.is_streamed:
-            close = getattr(response.response, "close", None)  # a file that is sent: nobody else closes it now
-            response.response = line.watch(response.iter_encoded())
-            if close is not None:
-                response.call_on_close(close)
+            source = response.response
+            response.response = line.watch(response.iter_encoded(), source)
+            response.call_on_close(partial(_close, source))  # a body that is never begun has no end either
         response.call_on_close(line.write)
         return response
 
@@ -57,17 +57,16 @@ class _Line:
             "address": client_address(),
         }
 
-    def watch(self, body: Iterable[bytes]) -> Iterator[bytes]:
-        """The same body; notes when its first piece goes out."""
+    def watch(self, body: Iterable[bytes], source: object) -> Iterator[bytes]:
+        """The same body, which is read from ``source``; notes when its first piece goes out."""
         try:
             for piece in body:
                 if self._first_byte is None:
                     self._first_byte = time.perf_counter()
                 yield piece
         finally:
-            close = getattr(body, "close", None)
-            if close is not None:
-                close()
+            _close(body)
+            _close(source)
 
     def write(self) -> None:
         """The response is over, or its client has gone."""
@@ -79,3 +78,9 @@ class _Line:
             duration_ms=round((now - self._started) * 1000, 2),
             ttft_ms=round((first - self._started) * 1000, 2),
         )
+
+
+def _close(source: object) -> None:
+    close = getattr(source, "close", None)
+    if close is not None:
+        close()

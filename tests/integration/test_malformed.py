@@ -255,7 +255,8 @@ def test_a_node_survives_what_is_not_even_http(start_node: NodeFactory) -> None:
     for sent in BROKEN_HTTP:
         received = exchange(node.port, sent)
         status = re.match(rb"HTTP/1\.[01] (\d{3}) ", received)
-        assert status is None or int(status[1]) < 500, (sent[:200], received[:500])
+        # 501 is what RFC 9112 asks for in answer to an unknown transfer coding.
+        assert status is None or int(status[1]) < 500 or status[1] == b"501", (sent[:200], received[:500])
         assert not any(inside in received for inside in INSIDES), (sent[:200], received[:500])
         assert b"\nx-injected" not in received.lower(), sent[:200]
 
