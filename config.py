@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 Size = int  # bytes
 Milliseconds = int
 
+_SECRET_KEY_CHARS = 32  # tokens are signed with it, by HMAC-SHA-256
+
 
 class ConfigurationError(Exception):
     """The configuration cannot be used; the message lists every fault."""
@@ -117,8 +119,8 @@ class Settings(BaseSettings):
         faults = []
         if bool(self.ADMIN_USERNAME) != bool(self.ADMIN_PASSWORD.get_secret_value()):
             faults.append("ADMIN_USERNAME and ADMIN_PASSWORD must be set together")
-        if 0 < len(self.SECRET_KEY.get_secret_value()) < 32:
-            faults.append("SECRET_KEY must have at least 32 characters")
+        if 0 < len(self.SECRET_KEY.get_secret_value()) < _SECRET_KEY_CHARS:
+            faults.append(f"SECRET_KEY must have at least {_SECRET_KEY_CHARS} characters")
         if self.WORKERS > 1 and self.database_url.startswith("sqlite"):
             faults.append("WORKERS > 1 needs DATABASE_URL to be MySQL, MariaDB or PostgreSQL: SQLite serves one worker")
         if self.ENABLE_CORS and any(not o.startswith(("http://", "https://")) for o in self.cors_origins):
