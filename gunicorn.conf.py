@@ -5,7 +5,6 @@ from gevent import monkey
 monkey.patch_all()
 
 import gc  # noqa: E402  # after the patch
-import json  # noqa: E402
 import logging  # noqa: E402
 import resource  # noqa: E402
 import signal  # noqa: E402
@@ -20,27 +19,16 @@ from gevent.pool import Pool  # noqa: E402
 from gevent.server import StreamServer  # noqa: E402
 from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
 
-from repositories.child_process import ChildFailed, in_child  # noqa: E402
+from config import ConfigurationError, load_settings  # noqa: E402
+
+try:
+    _settings = load_settings()
+except ConfigurationError as error:
+    sys.exit(str(error))
 
 _POLL_S = 0.1
 _SAVE_RESERVE_S = 5  # the arbiter kills at graceful_timeout; what must be saved has to be saved before that
 _LAST_REQUESTS_S = 2  # requests that still run when no generation does any more
-
-
-def _read_settings() -> str:
-    # In a child: the arbiter would keep for ever what pydantic takes, 14 MB.
-    from config import ConfigurationError, load_settings  # noqa: PLC0415
-
-    try:
-        return load_settings().model_dump_json(include={"DEBUG", "HOST", "PORT", "WORKERS", "GRACEFUL_TIMEOUT_S"})
-    except ConfigurationError as error:
-        raise ChildFailed(str(error)) from None
-
-
-try:
-    _settings = json.loads(in_child(_read_settings))
-except ChildFailed as error:
-    sys.exit(str(error))
 
 
 class DrainingWorker(GeventWorker):
@@ -114,10 +102,15 @@ class DrainingWorker(GeventWorker):
     handle_quit = handle_exit
 
 
+def post_fork(_server: Any, _worker: Any) -> None:
+    """In the new worker, before it imports the application."""
+    if _settings.DEBUG:
+        sys.modules.pop("config", None)  # the arbiter's copy: a reload must read the file again
+
+
 def post_worker_init(worker: Any) -> None:
     """In the worker, once the application is made."""
     from api.lifecycle import welcome  # noqa: PLC0415  # in the worker only: the arbiter stays small
-    from config import load_settings  # noqa: PLC0415
 
     logger = logging.getLogger("gunicorn.error")  # from here on in the application's format
     logger.handlers.clear()
@@ -125,7 +118,7 @@ def post_worker_init(worker: Any) -> None:
     gc.collect()
     gc.freeze()  # modules and routes never die: the collector need not look at them again while streams wait
     if worker.age == 1:
-        sys.stdout.write(welcome(worker.wsgi, load_settings()))
+        sys.stdout.write(welcome(worker.wsgi, _settings))
         sys.stdout.flush()
 
 
@@ -135,15 +128,15 @@ _wanted = 65_536 if _hard == resource.RLIM_INFINITY else min(_hard, 65_536)
 resource.setrlimit(resource.RLIMIT_NOFILE, (max(_soft, _wanted), _hard))
 
 wsgi_app = "wsgi:app"
-bind = f"{_settings['HOST']}:{_settings['PORT']}"
-workers = _settings["WORKERS"]
+bind = f"{_settings.HOST}:{_settings.PORT}"
+workers = _settings.WORKERS
 worker_class = DrainingWorker
 worker_connections = 4000
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # a heartbeat on disk can stall
 timeout = 60  # a worker whose event loop stands still for so long is replaced; streams may last longer
-graceful_timeout = _settings["GRACEFUL_TIMEOUT_S"]
+graceful_timeout = _settings.GRACEFUL_TIMEOUT_S
 keepalive = 20
-reload = _settings["DEBUG"]
+reload = _settings.DEBUG
 reload_extra_files = [".env"] if Path(".env").exists() else []
 control_socket_disable = True
 http_parser = "auto"

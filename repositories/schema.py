@@ -7,11 +7,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
-from gevent import monkey
 from sqlalchemy import exc
 
 from domain.errors import AppError
-from repositories.child_process import ChildFailed, in_child
 
 log = structlog.get_logger()
 
@@ -37,10 +35,12 @@ def ensure_schema(url: str, migrations: Path, *, migrate: bool) -> None:
         with migration_lock(engine):
             if current_revision(engine) != newest:  # another node may have done it while we waited
                 _upgrade(engine, migrations)
-    except ChildFailed as error:
-        raise SchemaError(str(error)) from None
     except exc.SQLAlchemyError as error:
-        raise SchemaError(_explained(error)) from error
+        raise SchemaError(
+            f"The database cannot be prepared: {_reason(error)}\n"
+            "Check DATABASE_URL, that the server runs, and that its user may create tables. "
+            "Then start again: a migration that stopped half-way goes on from where it stopped."
+        ) from error
     finally:
         engine.dispose()
 
@@ -60,41 +60,25 @@ def current_revision(engine: sa.Engine) -> str | None:
 
 
 def _upgrade(engine: sa.Engine, migrations: Path) -> None:
+    from alembic import command  # noqa: PLC0415  # see current_revision
+    from alembic.config import Config  # noqa: PLC0415
+
     before, known = current_revision(engine), revisions(migrations)
     if before is not None and before not in known:
         raise SchemaError(
             f"The database is at revision {before}, which this version does not know: a newer version has migrated it. "
             "Start that version, or restore the backup from before."
         )
-    if monkey.is_module_patched("os"):  # in the server, which would keep for ever what Alembic takes
-        in_child(lambda: _apply(engine, migrations))
-    else:
-        _apply(engine, migrations)
-    log.info("schema_migrated", before=before, after=known[-1])
-
-
-def _apply(engine: sa.Engine, migrations: Path) -> str:
-    from alembic import command  # noqa: PLC0415  # see current_revision
-    from alembic.config import Config  # noqa: PLC0415
-
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["url"] = engine.url
-    try:
-        command.upgrade(config, "head")
-    except exc.SQLAlchemyError as error:
-        raise ChildFailed(_explained(error)) from error
-    return ""
+    command.upgrade(config, "head")
+    log.info("schema_migrated", before=before, after=known[-1])
 
 
-def _explained(error: exc.SQLAlchemyError) -> str:
+def _reason(error: exc.SQLAlchemyError) -> str:
     """What the driver said, without SQLAlchemy's additions (and never the URL, which holds a password)."""
-    reason = str(error.orig if isinstance(error, exc.DBAPIError) else error).strip()
-    return (
-        f"The database cannot be prepared: {reason}\n"
-        "Check DATABASE_URL, that the server runs, and that its user may create tables. "
-        "Then start again: a migration that stopped half-way goes on from where it stopped."
-    )
+    return str(error.orig if isinstance(error, exc.DBAPIError) else error).strip()
 
 
 @contextlib.contextmanager
