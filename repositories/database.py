@@ -58,6 +58,8 @@ class Database:
         if engine.dialect.name == "sqlite":
             sqlite.configure(engine)
             self._writer = threading.Lock()
+            # The first connection turns on WAL, for which nobody waits: two first ones at once would be "locked".
+            engine.connect().close()
 
     @contextlib.contextmanager
     def transaction(self, *, writes: bool) -> Iterator[Session]:
