@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 
 from models import db
 from tests.actors import Actor, refused, set_up, sign_in
-from tests.conftest import AppFactory
+from tests.conftest import AppFactory, NodeFactory
 from tests.listener import Event, Listener, parsed, text_of
 
 ok = Actor.ok
@@ -385,3 +385,59 @@ def test_waiting_readers_cost_one_query_among_them(make_app: AppFactory) -> None
     queries = [statement for statement in statements if statement.startswith("SELECT")]
     assert 1 <= len(queries) <= 2
     assert len(listeners) == 20
+
+
+# In the server itself
+
+
+def test_a_reader_who_hangs_up_gives_the_place_back(start_node: NodeFactory) -> None:
+    node = start_node(SSE_HEARTBEAT_INTERVAL_MS=100, MAX_STREAMS_PER_USER=1).wait_ready()
+    token = node.set_up()
+    path = f"/api/v1/chat/{node.call('POST', '/api/v1/sessions', {}, token)['id']}/stream"
+
+    with node.open("GET", path, token=token) as response:
+        assert response.status == 200
+        assert response.read1() == b"retry: 2000\n\n"
+        with node.open("GET", path, token=token) as second:
+            assert second.status == 429
+    give_up = time.monotonic() + 5
+    statuses = [429]
+    while statuses[-1] == 429 and time.monotonic() < give_up:
+        with node.open("GET", path, token=token) as response:
+            statuses.append(response.status)
+        time.sleep(0.05)
+
+    assert statuses[-1] == 200
+
+
+def test_a_node_that_goes_down_waits_for_no_reader(start_node: NodeFactory) -> None:
+    node = start_node().wait_ready()
+    token = node.set_up()
+    path = f"/api/v1/chat/{node.call('POST', '/api/v1/sessions', {}, token)['id']}/stream"
+
+    with node.open("GET", path, token=token) as response:
+        assert response.read1() == b"retry: 2000\n\n"
+        started = time.monotonic()
+        assert node.terminate() == 0
+        assert response.read() == b""
+    assert time.monotonic() - started < 3
+
+
+def test_a_turn_is_followed_in_the_server_as_it_comes(start_node: NodeFactory) -> None:
+    node = start_node().wait_ready()
+    token = node.set_up()
+    session_id = node.call("POST", "/api/v1/sessions", {}, token)["id"]
+    stream = f"/api/v1/chat/{session_id}/stream"
+    told: list[tuple[float, Event]] = []
+
+    with node.open("GET", stream, token=token) as response:
+        with node.open("POST", stream, {"message": "/echo pace=50 words=20 hello"}, token):
+            for event in parsed(iter(response.read1, b"")):
+                told.append((time.monotonic(), event))
+                if event.name == "end":
+                    break
+
+    chunks = [(moment, event) for moment, event in told if event.name == "chunk"]
+    assert len(chunks) >= 10
+    assert chunks[-1][0] - chunks[0][0] > 0.5
+    assert text_of([event for _, event in told]) == told[-1][1].data["response"]
