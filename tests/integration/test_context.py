@@ -430,12 +430,12 @@ def test_a_turn_is_followed_in_the_server_as_it_comes(start_node: NodeFactory) -
     stream = f"/api/v1/chat/{session_id}/stream"
     told: list[tuple[float, Event]] = []
 
-    with node.open("GET", stream, token=token) as response:
-        with node.open("POST", stream, {"message": "/echo pace=50 words=20 hello"}, token):
-            for event in parsed(iter(response.read1, b"")):
-                told.append((time.monotonic(), event))
-                if event.name == "end":
-                    break
+    turn = {"message": "/echo pace=50 words=20 hello"}
+    with node.open("GET", stream, token=token) as response, node.open("POST", stream, turn, token):
+        for event in parsed(iter(response.read1, b"")):
+            told.append((time.monotonic(), event))
+            if event.name == "end":
+                break
 
     chunks = [(moment, event) for moment, event in told if event.name == "chunk"]
     assert len(chunks) >= 10
