@@ -76,8 +76,18 @@ class Node:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log records with this event name."""
-        records = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        records = [json.loads(line) for line in self.log().splitlines() if line.startswith("{") and line.endswith("}")]
         return [record for record in records if record.get("event") == name]
+
+    def wait_event(self, name: str, seconds: float = 10, **fields: object) -> dict[str, Any]:
+        """The first log record with this event name and these fields, once there is one."""
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up:
+            for record in self.events(name):
+                if fields.items() <= record.items():
+                    return record
+            time.sleep(0.02)
+        raise TimeoutError(f"no {name} with {fields} in:\n{self.log()}")
 
     def wait_ready(self, seconds: float = _START_S) -> "Node":
         """Return once it says that it is ready. Raises :class:`NodeFailed` if it ends, or if that takes too long."""

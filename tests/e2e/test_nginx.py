@@ -65,5 +65,5 @@ def test_the_node_sees_the_clients_address_and_no_invented_one(proxied: Node) ->
     with urllib.request.urlopen(request, timeout=10) as response:
         assert response.headers["X-Request-Id"] == "mine"
 
-    (record,) = [event for event in proxied.events("request") if event["request_id"] == "mine"]
-    assert record["address"] == "127.0.0.1"
+    # The line is written after the answer has gone out.
+    assert proxied.wait_event("request", request_id="mine")["address"] == "127.0.0.1"
