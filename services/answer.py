@@ -27,7 +27,7 @@ class Answer:
         self.upstream_state: str | None = None
         self.finish_reason: str | None = None
         self.first_delta_at: float | None = None
-        self.size = 0  # characters taken in; it only grows
+        self.size = 0  # about the characters taken in; it grows with every change
 
     def add(self, delta: deltas.Delta) -> None:
         """Take in one delta."""
@@ -73,12 +73,12 @@ class Answer:
     def _add_image(self, image: Image) -> None:
         self._others.append(image)
         self._emit(events.Image(url=image.url, alt=image.alt))
-        self.size += len(image.url)
+        self.size += 1 + len(image.url)
 
     def _replace(self, text: str) -> None:
         self._text[:] = [text]
         self._emit(events.Replace(content=text))
-        self.size += len(text)
+        self.size += 1 + len(text)
 
     def _emit(self, event: events.Event) -> None:
         self._join_pending()

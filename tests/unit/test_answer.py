@@ -1,18 +1,21 @@
 """An answer while it grows: what was sent and what is saved are the same."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import deltas, events
 from domain.messages import Image, Reasoning, Text, ToolCall, text_of
-from services.answer import Answer
+from services.answer import Answer, columns_of
 
-_text = st.text(min_size=1, max_size=12)
+_text = st.text(st.characters(exclude_categories=[]), max_size=12)  # halves of characters and NUL included
 _deltas = st.one_of(
     _text.map(deltas.TextDelta),
     _text.map(deltas.ReasoningDelta),
     _text.map(deltas.Replacement),
+    st.builds(deltas.ToolCallDelta, st.integers(0, 2), _text, _text, _text),
+    st.builds(deltas.ImageDelta, _text, _text),
     st.just(None),  # here the events so far are taken
 )
 
@@ -43,6 +46,21 @@ def test_a_reader_ends_with_the_saved_text_however_the_deltas_come(script: list[
     parts = answer.parts(complete=True)
     assert text == text_of(parts)
     assert reasoning == "".join(part.text for part in parts if isinstance(part, Reasoning))
+    pictures = [part for part in parts if isinstance(part, Image)]
+    assert [Image(event.url, event.alt) for event in sent if isinstance(event, events.Image)] == pictures
+    assert all("\0" not in value for value in columns_of(parts)["text"])
+    msgspec.json.encode(columns_of(parts))  # nothing in it is half a character
+
+
+@given(st.lists(_deltas, max_size=30))
+def test_what_has_come_grows_the_answer_so_that_it_is_saved_again(script: list[deltas.Delta | None]) -> None:
+    answer = Answer()
+    for delta in script:
+        before, size = answer.parts(complete=False), answer.size
+        if delta is not None:
+            answer.add(delta)
+        assert answer.size >= size
+        assert answer.size > size or answer.parts(complete=False) == before
 
 
 def test_pieces_of_one_kind_become_one_event() -> None:
@@ -75,6 +93,27 @@ def test_a_picture_is_an_answer() -> None:
 
     assert not answer.empty
     assert answer.parts(complete=True) == [Image("https://example.com/x.png")]
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [deltas.TextDelta("x"), deltas.ReasoningDelta("x"), deltas.ToolCallDelta(0, "x"), deltas.ImageDelta("x")],
+)
+def test_whatever_comes_first_is_the_first_token(delta: deltas.Delta) -> None:
+    answer = Answer()
+    answer.add(deltas.UpstreamState("conversation"))
+    assert answer.first_delta_at is None
+
+    answer.add(delta)
+
+    assert answer.first_delta_at is not None
+
+
+def test_blanks_are_not_an_answer() -> None:
+    answer = Answer()
+    answer.add(deltas.TextDelta(" \n"))
+
+    assert answer.empty
 
 
 def test_reasoning_alone_is_not_an_answer() -> None:

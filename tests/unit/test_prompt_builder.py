@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from domain.chat import ChatRequest, PromptMessage
 from domain.errors import ContextTooLong
-from domain.messages import Image, MessageRole, Part, Text, ToolCall, ToolResult
-from services.prompt_builder import fit, prompt_tokens
+from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
+from services.prompt_builder import fit, prompt_tokens, without_pictures, without_reasoning
 from services.tokenizer import Tokenizer
 
 count = Tokenizer("precise").count
@@ -76,6 +76,56 @@ def test_pictures_take_room_too() -> None:
 
     with pytest.raises(ContextTooLong):
         fit(ChatRequest("m", [with_picture]), window=800, max_output=20, count=count)
+
+
+def test_an_answer_of_the_asked_length_fits_beside_the_prompt() -> None:
+    messages = [_user(_words(100)), _assistant(Text("x")), _user(_words(100))]
+
+    fitted = fit(ChatRequest("m", messages, max_tokens=250), window=400, max_output=300, count=count)
+
+    assert list(fitted.messages) == messages[2:]
+    with pytest.raises(ContextTooLong) as refused:
+        fit(ChatRequest("m", messages, max_tokens=350), window=400, max_output=350, count=count)
+    assert "350" in refused.value.message
+
+
+def test_no_more_room_is_kept_than_the_model_can_use() -> None:
+    request = ChatRequest("m", [_user(_words(150))], max_tokens=1_000_000)
+
+    assert fit(request, window=200, max_output=40, count=count) == request
+
+
+def test_a_prompt_that_fits_by_its_bytes_is_not_counted() -> None:
+    def never(_: str) -> int:
+        raise AssertionError("it was counted")
+
+    for text in ("a" * 60, "好" * 20, "🙂" * 15):  # 60 bytes each, with four tokens of the message
+        request = ChatRequest("m", [_user(text)])
+        assert fit(request, window=84, max_output=20, count=never) is request
+        with pytest.raises(AssertionError, match="counted"):
+            fit(request, window=83, max_output=20, count=never)
+
+
+def test_a_link_to_a_file_takes_room_too() -> None:
+    with_file = PromptMessage(MessageRole.USER, [FileReference("https://example.com/" + "path/" * 100, "f"), Text("?")])
+
+    with pytest.raises(ContextTooLong):
+        fit(ChatRequest("m", [with_file]), window=120, max_output=20, count=count)
+
+
+def test_reasoning_takes_no_room() -> None:
+    thought = _assistant(Reasoning(_words(500)), Text("yes"))
+    request = ChatRequest("m", [_user("one"), thought, _user("two")])
+
+    assert fit(request, window=100, max_output=20, count=count) is request
+    assert without_reasoning(thought.parts) == [Text("yes")]
+
+
+def test_pictures_become_words_where_they_cannot_be_seen() -> None:
+    message = PromptMessage(MessageRole.USER, [Image("data:image/png;base64,AAAA", "a cat"), Text("What is it?")])
+
+    assert without_pictures(message).text == "[picture: a cat]\nWhat is it?"
+    assert without_pictures(_user("plain")) == _user("plain")
 
 
 @given(
