@@ -211,15 +211,15 @@ class GenerationRunner:
             self._wake.wait()
             time.sleep(self._window())
             self._wake.clear()
-            for live in self.all():
-                if live.answer.waiting:
-                    self._flush_safely(live)
+            self._flush_all()
 
-    def _flush_safely(self, live: Live) -> None:
-        try:
-            self._flush(live)
-        except Exception:
-            log.exception("events_not_flushed", generation_id=live.turn.generation_id)
+    def _flush_all(self) -> None:
+        for live in self.all():
+            try:
+                if live.answer.waiting:
+                    self._flush(live)
+            except Exception:
+                log.exception("events_not_flushed", generation_id=live.turn.generation_id)
 
     # The end
 
