@@ -3,11 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 
 import structlog
 
+from adapters.base_adapter import Deadlines, Providers, UpstreamCall
 from domain import events
 from domain.errors import AppError, ProviderError, ProviderTimeout, Unavailable, UpstreamCut
 from domain.generation import EndReason, GenerationStatus
@@ -16,8 +16,6 @@ from repositories.event_log import EventLog
 from services.answer import Answer
 from services.generation_store import GenerationStore, Outcome
 from services.turn import Turn
-from services.upstream import Upstream
-from services.upstream_handle import UpstreamHandle
 
 log = structlog.get_logger()
 
@@ -31,12 +29,19 @@ class AnswerTooLarge(ProviderError):
     code = "answer_too_large"
 
 
+class EmptyAnswer(ProviderError):
+    """The provider finished without having said anything."""
+
+    code = "empty_answer"
+    retryable = True
+
+
 class Live:
     """One running generation of this worker."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, deadlines: Deadlines) -> None:
         self.turn = turn
-        self.upstream = UpstreamHandle()
+        self.call = UpstreamCall(deadlines)
         self.answer = Answer()
         self.lock = threading.Lock()  # the producer and the flusher both move events to the log
         self.finished = threading.Event()
@@ -50,7 +55,7 @@ class Live:
     def stop(self, reason: EndReason) -> None:
         """End it now: the upstream socket is closed, and no further delta counts."""
         self.stop_reason = self.stop_reason or reason
-        self.upstream.stop()
+        self.call.abort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +71,18 @@ class GenerationRunner:
 
     def __init__(
         self,
-        upstream: Upstream,
+        providers: Providers,
         event_log: EventLog,
         store: GenerationStore,
+        deadlines: Deadlines,
         options: StreamOptions,
         after_answer: Callable[[Turn, Message], None],
         announce: Callable[[Turn], None],
     ) -> None:
-        self.upstream = upstream
+        self._providers = providers
         self._event_log = event_log
         self._store = store
+        self._deadlines = deadlines
         self._options = options
         self._after_answer = after_answer
         self._announce = announce
@@ -92,7 +99,7 @@ class GenerationRunner:
 
     def submit(self, turn: Turn) -> Live:
         """Begin to answer a stored turn."""
-        live = Live(turn)
+        live = Live(turn, self._deadlines)
         self._event_log.open(turn.generation_id)
         start = events.Start(turn.message_id, turn.generation_id, turn.session_id, turn.provider, turn.request.model)
         self._event_log.append(turn.generation_id, [events.encode(start)])
@@ -150,7 +157,6 @@ class GenerationRunner:
     # The producer
 
     def _produce(self, live: Live) -> None:
-        structlog.contextvars.bind_contextvars(generation_id=live.turn.generation_id)
         try:
             self._consume(live)
         except ProviderError as error:
@@ -158,8 +164,6 @@ class GenerationRunner:
         except Exception:
             log.exception("generation_crashed", generation_id=live.turn.generation_id)
             live.error = ProviderError("Something went wrong on our side.", "internal_error")
-        if live.upstream.answering is not None:
-            live.turn = live.turn.answered_by(live.upstream.answering)
         try:
             self._finish(live)
         except Exception as error:  # it stays "running" until its lease runs out, and is reaped then
@@ -173,20 +177,23 @@ class GenerationRunner:
             self._after_answer(live.turn, live.message)
 
     def _consume(self, live: Live) -> None:
+        adapter = self._providers[live.turn.provider]
         answer, window = live.answer, self._window()
-        with closing(self.upstream.answer(live.turn.plan, live.upstream)) as deltas:
-            for delta in deltas:
-                if live.stop_reason is not None:
-                    return
-                with live.lock:
-                    answer.add(delta)
-                if answer.size > _MAX_ANSWER_CHARS:
-                    raise AnswerTooLarge("The answer is longer than a message may be.", provider=live.turn.provider)
-                if time.monotonic() - live.flushed_at >= window:
-                    self._flush(live)
-                    window = self._window()
-                elif not self._wake.is_set():
-                    self._wake.set()
+        for delta in adapter.stream(live.turn.request, live.call):
+            if live.stop_reason is not None:
+                return
+            with live.lock:
+                answer.add(delta)
+            if answer.size > _MAX_ANSWER_CHARS:
+                live.call.abort()
+                raise AnswerTooLarge("The answer is longer than a message may be.", provider=live.turn.provider)
+            if time.monotonic() - live.flushed_at >= window:
+                self._flush(live)
+                window = self._window()
+            elif not self._wake.is_set():
+                self._wake.set()
+        if answer.empty and answer.finish_reason in ("stop", "tool_calls"):
+            raise EmptyAnswer("The provider finished without an answer.", provider=live.turn.provider)
 
     def _window(self) -> float:
         """Seconds in which deltas are joined into one event: wider under load, where nobody can tell the difference."""

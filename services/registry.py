@@ -11,7 +11,6 @@ from services.generation_runner import GenerationRunner
 from services.generation_service import GenerationService
 from services.health_service import HealthService
 from services.provider_service import ProviderService
-from services.route_service import RouteService
 from services.session_feed import SessionFeed
 from services.session_service import SessionService
 from services.setup_service import SetupService
@@ -31,7 +30,6 @@ class Services:
     health: HealthService
     keeper: GenerationKeeper
     providers: ProviderService
-    routes: RouteService
     runner: GenerationRunner
     sessions: SessionService
     setup: SetupService

@@ -13,7 +13,6 @@ from api.context import principal, services
 from api.declarations import accepts_ticket, limited, returns, streams
 from api.message_schemas import Identifier, MessageOut, UserMessageIn
 from api.named_events import NAMED_EVENT, generation_frames, last_place, session_frames
-from api.route_headers import note_turn
 from api.schemas import ApiModel, Nothing, PageOut, PageQuery, QueryModel, ok
 from api.sse import streamed
 from api.v1.sessions import SessionIn, SessionPath
@@ -155,4 +154,4 @@ def begin(path: SessionPath, body: UserMessageIn) -> Response:
 
 
 def _begin(path: SessionPath, body: UserMessageIn) -> Live:
-    return note_turn(services().chat.send(principal(), path.session_id, body.parts(), body.asked()))
+    return services().chat.send(principal(), path.session_id, body.parts(), body.asked())
