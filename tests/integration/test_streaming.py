@@ -334,7 +334,7 @@ def test_many_streams_at_once_stay_apart(admin: Actor) -> None:
 
 
 def test_nothing_is_kept_of_a_finished_generation_but_its_log(admin: Actor, app: OpenAPI) -> None:
-    begun = [begin(admin, told(words=10, pace_ms=2)) for _ in range(5)]
+    begun = [begin(admin, told(words=80, pace_ms=10)) for _ in range(5)]
     lives = [weakref.ref(live) for live in services(app).runner.all()]
     assert len(lives) == 5
     for one in begun:
