@@ -48,6 +48,7 @@ class Node:
         }
         environment |= {name: str(value) for name, value in (defaults | settings).items()}
         environment["PYTHONPATH"] = str(ROOT)
+        self._is_gone = False
         self.started_at = time.monotonic()
         with self._log_file.open("wb") as log:
             self.process = subprocess.Popen(
@@ -155,17 +156,25 @@ class Node:
     def terminate(self, seconds: float = 60) -> int:
         """Ask it to end, and wait; its exit code."""
         self.signal(signal.SIGTERM)
-        return self.process.wait(seconds)
+        return self.wait(seconds)
 
     def wait(self, seconds: float = 60) -> int:
         """Wait until it has ended by itself; its exit code."""
-        return self.process.wait(seconds)
+        code = self.process.wait(seconds)
+        self._kill_group()
+        return code
 
     def kill(self) -> None:
         """Kill all its processes at once, as a power cut does."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self._kill_group()
         self.process.wait()
+
+    def _kill_group(self) -> None:
+        # Once: when the whole group is gone, its number may soon be another's.
+        if not self._is_gone:
+            self._is_gone = True
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
