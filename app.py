@@ -24,9 +24,11 @@ from adapters.registry import load_providers
 from api.gateway import init_gateway
 from api.log_setup import configure_logging
 from api.openapi import openapi_app
-from config import ConfigurationError, Settings, ai_providers, load_settings
+from config import ConfigurationError, Settings, ai_providers, ai_routes, load_settings
 from domain.errors import Conflict, InvalidInput
+from domain.routes import Route
 from models import db
+from repositories.breaker_store import MemoryBreakerStore
 from repositories.database import Database, engine_options
 from repositories.event_log import EventLog
 from repositories.rate_counter import RateCounter
@@ -47,12 +49,16 @@ from services.model_choice import ModelChooser
 from services.passwords import Passwords
 from services.provider_service import ProviderService
 from services.registry import Services
+from services.route_service import RouteService
 from services.session_feed import SessionFeed
 from services.session_service import SessionService
 from services.setup_service import SetupService
 from services.sign_ins import SignIns
+from services.target_gate import TargetGate
 from services.title_service import TitleService
 from services.tokenizer import Tokenizer
+from services.turn_plan import TurnPlanner
+from services.upstream import Upstream
 from services.user_service import UserService
 
 T = TypeVar("T")
@@ -60,16 +66,21 @@ T = TypeVar("T")
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
-def create_app(settings: Settings | None = None, providers: Mapping[str, Mapping[str, Any]] | None = None) -> OpenAPI:
-    """The application. ``settings`` come from the environment, ``providers`` (AI_PROVIDERS) from the settings."""
+def create_app(
+    settings: Settings | None = None,
+    providers: Mapping[str, Mapping[str, Any]] | None = None,
+    routes: Mapping[str, Route] | None = None,
+) -> OpenAPI:
+    """The application. ``settings`` come from the environment, ``providers`` (AI_PROVIDERS), ``routes`` from them."""
     settings = settings or load_settings()
     configure_logging(level=settings.LOGGING_LEVEL, form=settings.LOG_FORMAT, file=settings.LOG_FILE)
     app = _flask(settings)
     database = _database(app, settings)
     counter = RateCounter(settings.REDIS_URL)
-    app.extensions["unichat"] = _services(
-        settings, database, counter, ai_providers(settings) if providers is None else providers
-    )
+    entries = ai_providers(settings) if providers is None else providers
+    if routes is None:
+        routes = ai_routes(settings, entries)
+    app.extensions["unichat"] = _services(settings, database, counter, entries, routes)
     _prepare_users(settings, app.extensions["unichat"], database)
     init_gateway(app, settings, counter)
     return app
@@ -98,7 +109,11 @@ def _database(app: OpenAPI, settings: Settings) -> Database:
 
 
 def _services(
-    settings: Settings, database: Database, counter: RateCounter, entries: Mapping[str, Mapping[str, Any]]
+    settings: Settings,
+    database: Database,
+    counter: RateCounter,
+    entries: Mapping[str, Mapping[str, Any]],
+    routes: Mapping[str, Route],
 ) -> Services:
     unit_of_work = unit_of_work_on(database)
     auth, accounts, setup, users = _identity(settings, unit_of_work, counter)
@@ -110,11 +125,12 @@ def _services(
     heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
     event_streams = EventStreamService(unit_of_work, event_log, heartbeat_s)
     feed = SessionFeed(unit_of_work, event_streams, auth.recheck, heartbeat_s, most)
+    gate = TargetGate.over(MemoryBreakerStore())
+    chooser, planner = ModelChooser(providers, routes), TurnPlanner(gate.breakers.open_for, tokenizer.count)
     runner = GenerationRunner(
-        providers,
+        Upstream(providers, gate, planner, _deadlines(settings)),
         event_log,
         store,
-        _deadlines(settings),
         StreamOptions(settings.USAGE_EMIT, settings.USAGE_PROVIDER_ONLY),
         TitleService(unit_of_work, providers, on=settings.AUTO_TITLE).after_answer,
         feed.announce,
@@ -122,15 +138,16 @@ def _services(
     return Services(
         accounts=accounts,
         auth=auth,
-        chat=ChatService(unit_of_work, providers, runner, tokenizer, owner, most, _message_limits(settings)),
+        chat=ChatService(unit_of_work, chooser, planner, runner, owner, most, _message_limits(settings)),
         event_streams=event_streams,
         feed=feed,
         generations=GenerationService(unit_of_work, runner),
         health=HealthService({"database": database.ping}, providers),
         keeper=GenerationKeeper(runner, store),
         providers=ProviderService(providers),
+        routes=RouteService(providers, routes, gate.breakers),
         runner=runner,
-        sessions=SessionService(unit_of_work, runner, ModelChooser(providers)),
+        sessions=SessionService(unit_of_work, runner, chooser),
         setup=setup,
         users=users,
     )

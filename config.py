@@ -8,12 +8,15 @@ import json
 import os
 import secrets
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.routes import Route, RouteError, read_routes
 
 Size = int  # bytes
 Milliseconds = int
@@ -210,23 +213,42 @@ def ai_providers(settings: Settings) -> dict[str, dict[str, Any]]:
         },
         "echo": {"adapter_class": "adapters.echo_adapter.EchoAdapter", "config": {}},
     }
-    declared = _providers_file(settings.AI_PROVIDERS_FILE) if settings.AI_PROVIDERS_FILE else {}
+    declared = _declared_providers(settings.AI_PROVIDERS_FILE) if settings.AI_PROVIDERS_FILE else {}
     return {**declared, **{name: entry for name, entry in providers.items() if name not in declared}}
 
 
-def _providers_file(path: str) -> dict[str, dict[str, Any]]:
+def ai_routes(settings: Settings, providers: Collection[str]) -> dict[str, Route]:
+    """The routes of AI_PROVIDERS_FILE, whose targets are at ``providers``. Raises :class:`ConfigurationError`."""
+    declared = _content(settings.AI_PROVIDERS_FILE).get("routes") if settings.AI_PROVIDERS_FILE else None
+    try:
+        return read_routes(declared or {}, providers)
+    except RouteError as error:
+        faults = "".join(f"\n  {fault}" for fault in error.faults)
+        raise ConfigurationError(f"AI_PROVIDERS_FILE {settings.AI_PROVIDERS_FILE}:{faults}") from None
+
+
+def _declared_providers(path: str) -> dict[str, dict[str, Any]]:
+    content = _content(path)
+    # Without a section of their own, providers are all that is not routes.
+    flat = {name: entry for name, entry in content.items() if name != "routes"}
+    entries = content.get("providers", flat) or {}
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise ConfigurationError(f"AI_PROVIDERS_FILE {path}: expected a table of provider name -> entry")
+    return entries
+
+
+def _content(path: str) -> dict[str, Any]:
     try:
         text = Path(path).read_text()
         match Path(path).suffix:
             case ".toml":
-                content = tomllib.loads(text)
+                content: object = tomllib.loads(text)
             case ".json":
                 content = json.loads(text)
             case _:
                 content = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigurationError(f"AI_PROVIDERS_FILE cannot be read: {error}") from None
-    entries = (content or {}).get("providers", content) if isinstance(content, dict) else None
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise ConfigurationError(f"AI_PROVIDERS_FILE {path}: expected a table of provider name -> entry")
-    return entries
+    if not isinstance(content, dict | None):
+        raise ConfigurationError(f"AI_PROVIDERS_FILE {path}: expected a table")
+    return content or {}

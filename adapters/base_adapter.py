@@ -4,7 +4,7 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -150,6 +150,11 @@ class BaseAdapter(ABC):
         self.config = config
 
     @property
+    def completes(self) -> bool:
+        """Whether :meth:`complete` works."""
+        return False
+
+    @property
     @abstractmethod
     def enabled(self) -> bool:
         """Whether the configuration suffices to call it."""
@@ -163,15 +168,22 @@ class BaseAdapter(ABC):
     def model(self, name: str) -> ModelInfo:
         """What is known of a model, declared or not: the provider has the last word on which exist."""
 
-    def stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
+    def stream(self, request: ChatRequest, call: UpstreamCall) -> Generator[Delta, None, None]:
         """The answer to ``request``, delta by delta; the last one is a :class:`Finish`.
 
         Raises a :class:`ProviderError` for every failure, UpstreamCut when the protocol's end marker is missing.
         After ``call.abort()`` it ends, by an error or by returning early; the caller knows why.
         """
+        return self._checked(self._stream(request, call), call)
+
+    def complete(self, request: ChatRequest, call: UpstreamCall) -> Generator[Delta, None, None]:
+        """The same from an answer in one piece, for servers that cannot stream; only where ``completes``."""
+        return self._checked(self._complete(request, call), call)
+
+    def _checked(self, deltas: Iterator[Delta], call: UpstreamCall) -> Generator[Delta, None, None]:
         finished = False
         try:
-            for delta in self._stream(request, call):
+            for delta in deltas:
                 call.mark_delta()
                 finished = finished or isinstance(delta, Finish)
                 yield delta
@@ -184,6 +196,10 @@ class BaseAdapter(ABC):
     @abstractmethod
     def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         """The provider's part of :meth:`stream`. It must not build SDK or pydantic objects per event."""
+
+    def _complete(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
+        """The provider's part of :meth:`complete`."""
+        raise NotImplementedError
 
     def discover_models(self) -> Sequence[str]:
         """The names of the models that the provider offers now; the declared ones where it cannot be asked.

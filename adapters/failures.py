@@ -24,6 +24,7 @@ from domain.errors import (
     ProviderRateLimited,
     ProviderRejected,
     ProviderUnavailable,
+    StreamUnsupported,
 )
 
 _SHORTEST_SECRET = 6
@@ -75,8 +76,15 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _FILTER = re.compile(r"inappropriate content|content (management )?policy|content filter", re.IGNORECASE)
+_NO_STREAM = re.compile(
+    r"stream(ing)?\b.{0,60}\b(not|un)[ -]?(supported|available|allowed)|verified to stream", re.IGNORECASE
+)
 _MODEL = re.compile(r"\bmodels?\b", re.IGNORECASE)
-_BY_TEXT = ((_CONTEXT, ContextTooLong), (_FILTER, ContentFiltered))
+_BY_TEXT: Sequence[tuple[re.Pattern[str], type[ProviderError]]] = (
+    (_CONTEXT, ContextTooLong),
+    (_FILTER, ContentFiltered),
+    (_NO_STREAM, StreamUnsupported),
+)
 _KEY_SHAPED = re.compile(r"\b(?:sk|pk|app|ak|key)-[\w*.-]{6,}")
 
 _SENTENCES: Mapping[type[ProviderError], str] = {
@@ -88,6 +96,7 @@ _SENTENCES: Mapping[type[ProviderError], str] = {
     ProviderRateLimited: "The provider receives too many requests at the moment.",
     ProviderUnavailable: "The provider is overloaded or out of service.",
     ProviderGarbage: "The provider's answer could not be understood.",
+    StreamUnsupported: "The provider does not stream this answer.",
 }
 
 
@@ -127,13 +136,23 @@ class FailureMap:
         return self._build(self._classify(None, reason), reason, None, None)
 
     def from_json_answer(self, body: bytes) -> ProviderError:
-        """The error for JSON where an event stream was asked for: a failure that it reports, or garbage."""
+        """The error for JSON where an event stream was asked for: a failure that it reports, or a whole answer."""
         reason = _read(body)
-        return self.from_event(body) if reason.text or reason.codes else self.garbage("JSON instead of a stream")
+        if reason.text or reason.codes:
+            return self.from_event(body)
+        error = self.unstreamed("JSON instead of a stream")
+        error.body = body
+        return error
 
     def garbage(self, what: str) -> ProviderGarbage:
         """The error for an answer that is not what its protocol says; ``what`` goes to the log."""
         error = ProviderGarbage(_SENTENCES[ProviderGarbage])
+        error.add_note(self._clean(what))
+        return error
+
+    def unstreamed(self, what: str) -> StreamUnsupported:
+        """The error for an answer that is no event stream; ``what`` it is goes to the log."""
+        error = StreamUnsupported(_SENTENCES[StreamUnsupported])
         error.add_note(self._clean(what))
         return error
 

@@ -9,8 +9,10 @@ from adapters.base_adapter import AdapterConfig, UpstreamCall
 from adapters.http_adapter import HttpAdapter
 from adapters.model_catalog import family_of
 from adapters.openai_wire import Answer, request_body
+from adapters.sse import ServerEvent
 from domain.chat import ChatRequest
-from domain.deltas import Delta
+from domain.deltas import Delta, Finish
+from domain.errors import StreamUnsupported
 
 
 class OpenAIConfig(AdapterConfig):
@@ -32,14 +34,36 @@ class OpenAIAdapter(HttpAdapter):
     default_base_url = "https://api.openai.com/v1"
     default_model = "gpt-4o-mini"
 
-    def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
-        with self._events("/chat/completions", self._body(request), call) as events:
-            yield from Answer(self.failures).deltas(events)
+    @property
+    def completes(self) -> bool:
+        """True: the protocol has answers in one piece too."""
+        return True
 
-    def _body(self, request: ChatRequest) -> bytes:
+    def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
+        try:
+            with self._events("/chat/completions", self._body(request), call) as events:
+                yield from Answer(self.failures).deltas(events)
+        except StreamUnsupported as error:
+            if not error.body:
+                raise
+            yield from self._whole(error.body)  # what a server that does not know `stream` has said is paid for
+
+    def _complete(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
+        body = self._body(request, streamed=False)
+        yield from self._whole(self.transport.request_json("POST", "/chat/completions", call, body))
+
+    def _whole(self, body: bytes) -> Iterator[Delta]:
+        deltas = list(Answer(self.failures).deltas([ServerEvent("message", body)]))
+        if not any(isinstance(delta, Finish) for delta in deltas):
+            raise self.failures.garbage("neither a stream nor a chat completion")
+        yield from deltas
+
+    def _body(self, request: ChatRequest, *, streamed: bool = True) -> bytes:
         model = self.model(request.model or self.models[0].name)
         extra = self._extra_fields()
-        if model.capabilities.stream_usage:
+        if not streamed:
+            extra |= {"stream": None, "stream_options": None}
+        elif model.capabilities.stream_usage:
             extra.setdefault("stream_options", {"include_usage": True})
         if self.config.send_user and request.end_user:
             extra.setdefault("user", request.end_user)

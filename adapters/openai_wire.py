@@ -54,6 +54,7 @@ class _Delta(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     delta: _Delta | None = None
+    message: _Delta | None = None  # in its place in an answer that is not streamed
     finish_reason: str | None = None
     index: int = 0
 
@@ -122,14 +123,14 @@ class Answer:
             yield Finish(self._reason())
 
     def read(self, event: ServerEvent) -> Iterator[Delta]:
-        """The deltas of one event; what closes the answer is kept in ``finish`` and ``usage``."""
+        """The deltas of one event, or of a whole answer; what closes the answer is kept in ``finish`` and ``usage``."""
         chunk: _Chunk = decode_or_fail(_decode_chunk, event.data, self.failures)
         if chunk.error != _NULL:
             raise self.failures.from_event(event.data)
         for choice in chunk.choices or ():
             if choice.index == 0:
-                if choice.delta:
-                    yield from self._choice(choice.delta)
+                if said := choice.delta or choice.message:
+                    yield from self._choice(said)
                 if choice.finish_reason:
                     self.finished(choice.finish_reason)
         if chunk.usage != _NULL:

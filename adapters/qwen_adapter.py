@@ -34,6 +34,11 @@ class QwenAdapter(OpenAIAdapter):
     def _compatible(self) -> bool:
         return "compatible-mode" in self.base_url
 
+    @property
+    def completes(self) -> bool:
+        """Whether the base URL speaks OpenAI's protocol."""
+        return self._compatible
+
     def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         return super()._stream(request, call) if self._compatible else self._native_stream(request, call)
 

@@ -139,9 +139,11 @@ class Transport:
         if kind.startswith(_EVENT_STREAM):
             return
         if "json" not in kind:
-            raise self._failures.garbage(f"content type {kind!r} instead of {_EVENT_STREAM}")
+            # A page is somebody else's: a proxy's, or a sign-in. Anything else may be an answer.
+            failure = self._failures.garbage if "html" in kind else self._failures.unstreamed
+            raise failure(f"content type {kind!r} instead of {_EVENT_STREAM}")
         answer.hurry(_ERROR_SECONDS)
-        raise self._failures.from_json_answer(_read_some(answer.body))
+        raise self._failures.from_json_answer(_read_some(answer.body, MAX_JSON_BYTES))
 
     def _pieces(self, body: Body, call: UpstreamCall, limit: int) -> Iterator[bytes]:
         left = limit
@@ -189,13 +191,13 @@ def _read(body: Body, call: UpstreamCall) -> bytes:
         raise network_failure(error, call, "reading") from error
 
 
-def _read_some(body: Body) -> bytes:
-    """What of the body comes before the limit for errors, the deadline, or the first failure."""
+def _read_some(body: Body, limit: int = MAX_ERROR_BYTES) -> bytes:
+    """What of the body comes before the limit (bytes), the deadline, or the first failure."""
     read = bytearray()
     with suppress(HTTPException, OSError, ProviderTimeout):
-        while len(read) < MAX_ERROR_BYTES and (piece := body.read()):
+        while len(read) < limit and (piece := body.read()):
             read += piece
-    return bytes(read[:MAX_ERROR_BYTES])
+    return bytes(read[:limit])
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

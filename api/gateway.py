@@ -11,6 +11,7 @@ from api.errors import init_errors
 from api.hardening import init_cors, init_hardening, require_json
 from api.limits import HitCounter, init_limits
 from api.request_logging import init_request_logging
+from api.route_headers import init_route_headers
 from config import Settings
 
 
@@ -20,6 +21,7 @@ def init_gateway(app: OpenAPI, settings: Settings, counter: HitCounter) -> None:
     init_hardening(app, max_body=settings.MAX_BODY_BYTES, trusted_proxies=settings.TRUSTED_PROXIES)
     init_authentication(app, settings.secret_key, settings.ACCESS_TOKEN_TTL_S)
     init_request_logging(app)
+    init_route_headers(app)
     app.before_request(identify)
     limits = {"general": settings.RATE_LIMIT, "chat": settings.RATE_LIMIT_CHAT, "auth": settings.RATE_LIMIT_AUTH}
     init_limits(app, limits, counter)

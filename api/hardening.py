@@ -18,6 +18,8 @@ _EXPOSED = [
     "X-Generation-Id",
     "X-Request-Id",
     "X-Session-Id",
+    "X-UniChat-Overhead-Ms",
+    "X-UniChat-Route",
 ]
 _CSP = "default-src 'none'; frame-ancestors 'none'"  # answers are data; a page sends a policy of its own
 

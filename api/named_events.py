@@ -100,14 +100,14 @@ def _start(event: events.Start) -> dict[str, Any]:
 
 
 def _chunk(event: events.Event) -> dict[str, Any] | None:
-    """What a client appends: ``content`` is always there; ``replace`` says that it stands for all text so far."""
+    """What a client appends: ``content`` is always there; ``replace`` says that it stands for all that was so far."""
     match event:
         case events.Content(content=content):
             return {"content": content}
         case events.Reasoning(content=content):
             return {"content": "", "reasoning": content}
-        case events.Replace(content=content):
-            return {"content": content, "replace": True}
+        case events.Replace(content=content, reasoning=reasoning):
+            return {"content": content, "replace": True} | ({} if reasoning is None else {"reasoning": reasoning})
         case events.Image(url=url, alt=alt):
             return {"content": "", "image": {"url": url, "alt": alt}}
     return None

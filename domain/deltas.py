@@ -35,9 +35,20 @@ class ImageDelta(msgspec.Struct, frozen=True, gc=False):
 
 
 class Replacement(msgspec.Struct, frozen=True, gc=False):
-    """All text so far is void; this stands in its place (moderation)."""
+    """All text so far is void; this stands in its place (moderation, or an answer that had to be begun anew).
+
+    ``reasoning``, where given, stands in place of all reasoning so far.
+    """
 
     text: str
+    reasoning: str | None = None
+
+
+class Restart(msgspec.Struct, frozen=True, gc=False):
+    """The answer is asked for anew. What was shown stays until a :class:`Replacement`.
+
+    Void are tool calls, usage and upstream state: they belong to the attempt that failed.
+    """
 
 
 class UsageReport(msgspec.Struct, frozen=True, gc=False):
@@ -58,4 +69,14 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     reason: FinishReason
 
 
-Delta = TextDelta | ReasoningDelta | ToolCallDelta | ImageDelta | Replacement | UsageReport | UpstreamState | Finish
+Delta = (
+    TextDelta
+    | ReasoningDelta
+    | ToolCallDelta
+    | ImageDelta
+    | Replacement
+    | Restart
+    | UsageReport
+    | UpstreamState
+    | Finish
+)

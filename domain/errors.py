@@ -20,7 +20,9 @@ AppError(message, code)                   the message is for people, the code fo
     ├── ProviderUnavailable               5xx, network, or the service says that it is overloaded
     ├── ProviderTimeout(stage)            one of the deadlines passed: connect, first_token, idle, total
     ├── ProviderGarbage                   the answer does not follow its protocol
-    └── UpstreamCut                       the answer ended without its protocol's end marker
+    │   └── StreamUnsupported             it may well be an answer, but not a stream of events
+    ├── UpstreamCut                       the answer ended without its protocol's end marker
+    └── EmptyAnswer                       the answer is complete and says nothing
 """
 
 from typing import ClassVar, Literal
@@ -185,4 +187,18 @@ class UpstreamCut(ProviderError):
     """The answer ended without its end marker: what came is kept, and never called complete."""
 
     code = "upstream_cut"
+    retryable = True
+
+
+class StreamUnsupported(ProviderGarbage):
+    """The provider does not stream this answer. ``body`` is what came in its place, if that may be a whole answer."""
+
+    code = "stream_unsupported"
+    body: bytes = b""
+
+
+class EmptyAnswer(ProviderError):
+    """The provider finished without having said anything."""
+
+    code = "empty_answer"
     retryable = True

@@ -55,10 +55,11 @@ class Image(msgspec.Struct, frozen=True, tag="image"):
     alt: str = ""
 
 
-class Replace(msgspec.Struct, frozen=True, tag="replace"):
-    """Forget the text so far; this is it."""
+class Replace(msgspec.Struct, frozen=True, tag="replace", omit_defaults=True):
+    """Forget the text so far; this is it. ``reasoning``, where given, stands for the reasoning so far."""
 
     content: str
+    reasoning: str | None = None
 
 
 class UsageCounts(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from domain import deltas, events
 from domain.messages import Image, Part, Reasoning, Text, ToolCall, text_of
 from domain.usage import Usage
 
-_CLOSING = (deltas.UsageReport, deltas.UpstreamState, deltas.Finish)
+_SILENT = (deltas.UsageReport, deltas.UpstreamState, deltas.Restart, deltas.Finish)
 
 
 class Answer:
@@ -31,7 +31,10 @@ class Answer:
 
     def add(self, delta: deltas.Delta) -> None:
         """Take in one delta."""
-        if self.first_delta_at is None and not isinstance(delta, _CLOSING):
+        if isinstance(delta, _SILENT):
+            self._note(delta)
+            return
+        if self.first_delta_at is None:
             self.first_delta_at = time.time()
         match delta:
             case deltas.TextDelta(text=text):
@@ -42,14 +45,20 @@ class Answer:
                 self._add_tool_call(delta)
             case deltas.ImageDelta(url=url, alt=alt):
                 self._add_image(Image(url=_storable(url), alt=_storable(alt)))
-            case deltas.Replacement(text=text):
-                self._replace(_storable(text))
+            case deltas.Replacement():
+                self._replace(delta)
+
+    def _note(self, delta: deltas.Delta) -> None:
+        match delta:
             case deltas.UsageReport(usage=usage):
                 self.usage = usage
             case deltas.UpstreamState(value=value):
                 self.upstream_state = value
             case deltas.Finish(reason=reason):
                 self.finish_reason = reason
+            case deltas.Restart():
+                self._tool_calls.clear()
+                self.usage = self.upstream_state = None
 
     def _add_text(self, kind: type[events.Content | events.Reasoning], whole: list[str], text: str) -> None:
         if not text:
@@ -60,6 +69,15 @@ class Answer:
         self._pending.append(text)
         whole.append(text)
         self.size += len(text)
+
+    def _replace(self, delta: deltas.Replacement) -> None:
+        text, reasoning = _storable(delta.text), delta.reasoning
+        self._text[:] = [text]
+        if reasoning is not None:
+            reasoning = _storable(reasoning)
+            self._reasoning[:] = [reasoning] if reasoning else []
+        self._emit(events.Replace(content=text, reasoning=reasoning))
+        self.size += len(text) + 1  # it is to be saved, even where it is shorter
 
     def _add_tool_call(self, delta: deltas.ToolCallDelta) -> None:
         call = self._tool_calls.get(delta.index) or ToolCall(id="", name="", arguments="")
@@ -74,11 +92,6 @@ class Answer:
         self._others.append(image)
         self._emit(events.Image(url=image.url, alt=image.alt))
         self.size += 1 + len(image.url)
-
-    def _replace(self, text: str) -> None:
-        self._text[:] = [text]
-        self._emit(events.Replace(content=text))
-        self.size += 1 + len(text)
 
     def _emit(self, event: events.Event) -> None:
         self._join_pending()
@@ -104,11 +117,6 @@ class Answer:
         """No more deltas: complete tool calls become events."""
         for call in self._tool_calls.values():
             self._emit(events.ToolCall(id=call.id, name=call.name, arguments=call.arguments))
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing that a person could use."""
-        return not (self._tool_calls or self._others or any(map(str.strip, self._text)))
 
     def parts(self, *, complete: bool) -> list[Part]:
         """The message so far; tool calls only once their arguments are ``complete``: half ones must never be run."""

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import dropwhile
 
-from adapters.base_adapter import Providers
 from domain.chat import ChatRequest, PromptMessage
 from domain.clock import now
-from domain.errors import Conflict, InvalidInput, LimitExceeded, NotFound, UnsupportedInput
+from domain.errors import Conflict, InvalidInput, LimitExceeded, NotFound
 from domain.generation import GenerationStatus
 from domain.identifiers import new_id
-from domain.messages import Image, Message, MessageRole, Part, parts_from, text_of
+from domain.messages import Message, MessageRole, Part, parts_from, text_of
 from domain.principal import Principal
 from models import GenerationEntity, MessageEntity, SessionEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -20,10 +19,10 @@ from services.generation_runner import GenerationRunner, Live
 from services.generation_store import LEASE
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChoice, ModelChooser
-from services.prompt_builder import fit, without_pictures, without_reasoning
+from services.prompt_builder import without_reasoning
 from services.session_service import SessionSettings, new_session, title_from_words
-from services.tokenizer import Tokenizer
 from services.turn import Turn
+from services.turn_plan import Plan, TurnPlanner
 
 _HISTORY = 400  # messages of the branch that are looked at for a prompt
 
@@ -60,17 +59,17 @@ class ChatService:
     def __init__(
         self,
         unit_of_work: OpenUnitOfWork,
-        providers: Providers,
+        chooser: ModelChooser,
+        planner: TurnPlanner,
         runner: GenerationRunner,
-        tokenizer: Tokenizer,
         owner: str,
         max_streams_per_user: int,
         limits: MessageLimits,
     ) -> None:
         self._unit_of_work = unit_of_work
-        self._chooser = ModelChooser(providers)
+        self._chooser = chooser
+        self._planner = planner
         self._runner = runner
-        self._tokenizer = tokenizer
         self._owner = owner
         self._max_streams_per_user = max_streams_per_user
         self._limits = limits
@@ -79,7 +78,8 @@ class ChatService:
         """Store a user message, and begin to answer it. Without a session, one is made with the asked settings.
 
         Raises NotFound, TooLarge, UnsupportedInput (pictures for a model that cannot see), ContextTooLong,
-        Conflict ``session_busy`` while the session's last answer is still running, LimitExceeded, Unavailable.
+        ProviderUnavailable (every provider that could answer is left alone for a moment), LimitExceeded, Unavailable,
+        Conflict ``session_busy`` while the session's last answer is still running.
         """
         self._limits.check(parts)
         place = self._end_of(principal, session_id, asked, parts)
@@ -124,9 +124,9 @@ class ChatService:
 
     def _end_of(self, principal: Principal, session_id: str | None, asked: Asked, parts: Sequence[Part]) -> _Place:
         if session_id is None:
-            choice = self._chooser.choose(asked.provider, asked.model)
+            wanted = self._chooser.resolve(asked.provider, asked.model)
             title = title_from_words(text_of(parts))
-            session = new_session(principal, asked.settings, choice.provider, choice.model.name, title)
+            session = new_session(principal, asked.settings, wanted.provider, wanted.model, title)
             return _Place(session, None, 0, is_new=True)
         with self._unit_of_work(writes=False) as uow:
             session_row = uow.sessions.get(session_id, principal.user_id)
@@ -141,18 +141,10 @@ class ChatService:
         """Store the turn (``parts`` is the user's message, None to answer the existing one) and start to answer it."""
         self._runner.check_open()
         session = place.session
-        choice = self._chooser.choose(*_asked_model(asked, session), usual=session.provider)
-        history = self._history(principal, place, parts)
-        if not choice.model.capabilities.vision:
-            _check_pictures(choice, history)
-            history = [without_pictures(message) for message in history]
-        request = fit(
-            _request(principal, place, asked.settings, choice, history),
-            window=choice.model.context_window,
-            max_output=choice.model.max_output,
-            count=self._tokenizer.count,
-        )
-        turn = self._store(principal, place, choice, request, parts)
+        wanted = self._chooser.resolve(*_asked_model(asked, session), usual=session.provider)
+        request = _request(principal, place, asked.settings, self._history(principal, place, parts))
+        plan = self._planner.plan(wanted, request, session.upstream_provider)
+        turn = self._store(principal, place, plan, parts)
         return self._runner.submit(turn)
 
     def _history(self, principal: Principal, place: _Place, parts: list[Part] | None) -> list[PromptMessage]:
@@ -172,10 +164,8 @@ class ChatService:
         said = (message for message in history if message.parts)
         return list(dropwhile(lambda message: message.role is not MessageRole.USER, said))
 
-    def _store(
-        self, principal: Principal, place: _Place, choice: ModelChoice, request: ChatRequest, parts: list[Part] | None
-    ) -> Turn:
-        session, moment = place.session, now()
+    def _store(self, principal: Principal, place: _Place, plan: Plan, parts: list[Part] | None) -> Turn:
+        session, choice, moment = place.session, plan.first, now()
         question = None if parts is None else _user_message(principal, place, parts)
         answer = _assistant_message(principal, place, choice, question)
         generation = _generation(answer, choice, self._owner)
@@ -198,8 +188,9 @@ class ChatService:
             user_id=principal.user_id,
             epoch=generation.epoch,
             provider=choice.provider,
-            request=request,
+            request=plan.request,
             context_limit=choice.model.context_window,
+            plan=plan,
             created_at=moment,
             position=answer.position or 0,
             wants_title=session.title_source in ("none", "words") and answer.position == 1,
@@ -240,30 +231,19 @@ def _asked_model(asked: Asked, session: SessionEntity) -> tuple[str | None, str 
 
 
 def _request(
-    principal: Principal,
-    place: _Place,
-    settings: SessionSettings,
-    choice: ModelChoice,
-    history: Sequence[PromptMessage],
+    principal: Principal, place: _Place, settings: SessionSettings, history: Sequence[PromptMessage]
 ) -> ChatRequest:
+    """The turn for no model in particular, with the whole history."""
     session, temperature, max_tokens = place.session, settings.temperature, settings.max_tokens
-    remembered = not place.rewinds and session.upstream_provider == choice.provider
     return ChatRequest(
-        model=choice.model.name,
+        model="",
         messages=history,
         system=session.system_prompt if settings.system_prompt is None else settings.system_prompt,
         temperature=session.temperature if temperature is None else temperature,
         max_tokens=session.max_tokens if max_tokens is None else max_tokens,
         end_user=principal.user_id,
-        upstream_state=(session.upstream_state or "") if remembered else "",
+        upstream_state="" if place.rewinds else session.upstream_state or "",
     )
-
-
-def _check_pictures(choice: ModelChoice, history: Sequence[PromptMessage]) -> None:
-    """For a model that cannot see. Raises UnsupportedInput if the question itself has pictures."""
-    if any(isinstance(part, Image) for part in history[-1].parts):
-        message = f"The model {choice.model.name} cannot see pictures."
-        raise UnsupportedInput(message, "model_cannot_see", ("attachments",))
 
 
 def _prompt_message(row: MessageEntity) -> PromptMessage:

@@ -3,11 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import structlog
 
-from adapters.base_adapter import Deadlines, Providers, UpstreamCall
 from domain import events
 from domain.errors import AppError, ProviderError, ProviderTimeout, Unavailable, UpstreamCut
 from domain.generation import EndReason, GenerationStatus
@@ -16,6 +16,8 @@ from repositories.event_log import EventLog
 from services.answer import Answer
 from services.generation_store import GenerationStore, Outcome
 from services.turn import Turn
+from services.upstream import Upstream
+from services.upstream_handle import UpstreamHandle
 
 log = structlog.get_logger()
 
@@ -29,19 +31,12 @@ class AnswerTooLarge(ProviderError):
     code = "answer_too_large"
 
 
-class EmptyAnswer(ProviderError):
-    """The provider finished without having said anything."""
-
-    code = "empty_answer"
-    retryable = True
-
-
 class Live:
     """One running generation of this worker."""
 
-    def __init__(self, turn: Turn, deadlines: Deadlines) -> None:
+    def __init__(self, turn: Turn) -> None:
         self.turn = turn
-        self.call = UpstreamCall(deadlines)
+        self.upstream = UpstreamHandle()
         self.answer = Answer()
         self.lock = threading.Lock()  # the producer and the flusher both move events to the log
         self.finished = threading.Event()
@@ -55,7 +50,7 @@ class Live:
     def stop(self, reason: EndReason) -> None:
         """End it now: the upstream socket is closed, and no further delta counts."""
         self.stop_reason = self.stop_reason or reason
-        self.call.abort()
+        self.upstream.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +66,16 @@ class GenerationRunner:
 
     def __init__(
         self,
-        providers: Providers,
+        upstream: Upstream,
         event_log: EventLog,
         store: GenerationStore,
-        deadlines: Deadlines,
         options: StreamOptions,
         after_answer: Callable[[Turn, Message], None],
         announce: Callable[[Turn], None],
     ) -> None:
-        self._providers = providers
+        self.upstream = upstream
         self._event_log = event_log
         self._store = store
-        self._deadlines = deadlines
         self._options = options
         self._after_answer = after_answer
         self._announce = announce
@@ -99,7 +92,7 @@ class GenerationRunner:
 
     def submit(self, turn: Turn) -> Live:
         """Begin to answer a stored turn."""
-        live = Live(turn, self._deadlines)
+        live = Live(turn)
         self._event_log.open(turn.generation_id)
         start = events.Start(turn.message_id, turn.generation_id, turn.session_id, turn.provider, turn.request.model)
         self._event_log.append(turn.generation_id, [events.encode(start)])
@@ -157,6 +150,7 @@ class GenerationRunner:
     # The producer
 
     def _produce(self, live: Live) -> None:
+        structlog.contextvars.bind_contextvars(generation_id=live.turn.generation_id)
         try:
             self._consume(live)
         except ProviderError as error:
@@ -164,6 +158,8 @@ class GenerationRunner:
         except Exception:
             log.exception("generation_crashed", generation_id=live.turn.generation_id)
             live.error = ProviderError("Something went wrong on our side.", "internal_error")
+        if live.upstream.answering is not None:
+            live.turn = live.turn.answered_by(live.upstream.answering)
         try:
             self._finish(live)
         except Exception as error:  # it stays "running" until its lease runs out, and is reaped then
@@ -177,23 +173,20 @@ class GenerationRunner:
             self._after_answer(live.turn, live.message)
 
     def _consume(self, live: Live) -> None:
-        adapter = self._providers[live.turn.provider]
         answer, window = live.answer, self._window()
-        for delta in adapter.stream(live.turn.request, live.call):
-            if live.stop_reason is not None:
-                return
-            with live.lock:
-                answer.add(delta)
-            if answer.size > _MAX_ANSWER_CHARS:
-                live.call.abort()
-                raise AnswerTooLarge("The answer is longer than a message may be.", provider=live.turn.provider)
-            if time.monotonic() - live.flushed_at >= window:
-                self._flush(live)
-                window = self._window()
-            elif not self._wake.is_set():
-                self._wake.set()
-        if answer.empty and answer.finish_reason in ("stop", "tool_calls"):
-            raise EmptyAnswer("The provider finished without an answer.", provider=live.turn.provider)
+        with closing(self.upstream.answer(live.turn.plan, live.upstream)) as deltas:
+            for delta in deltas:
+                if live.stop_reason is not None:
+                    return
+                with live.lock:
+                    answer.add(delta)
+                if answer.size > _MAX_ANSWER_CHARS:
+                    raise AnswerTooLarge("The answer is longer than a message may be.", provider=live.turn.provider)
+                if time.monotonic() - live.flushed_at >= window:
+                    self._flush(live)
+                    window = self._window()
+                elif not self._wake.is_set():
+                    self._wake.set()
 
     def _window(self) -> float:
         """Seconds in which deltas are joined into one event: wider under load, where nobody can tell the difference."""

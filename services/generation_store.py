@@ -81,7 +81,7 @@ class GenerationStore:
         raise AssertionError  # the loop has no end
 
     def _finish(self, turn: Turn, answer: Answer, outcome: Outcome, last_seq: int) -> Message | None:
-        end = _end_columns(outcome)
+        end = {**_end_columns(outcome), "provider": turn.provider, "model": turn.request.model}
         with self._unit_of_work() as uow:
             self._touch_session(uow, turn, answer)  # first: whoever locks more than one row begins with the session's
             won = uow.generations.finish(
@@ -90,6 +90,7 @@ class GenerationStore:
                 values={
                     **end,
                     "error_message": outcome.error.message.replace("\0", "")[:1000] if outcome.error else None,
+                    "context_limit": turn.context_limit,
                     "first_token_at": _moment(answer.first_delta_at),
                     "finished_at": now(),
                     "last_seq": last_seq,

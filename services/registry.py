@@ -11,6 +11,7 @@ from services.generation_runner import GenerationRunner
 from services.generation_service import GenerationService
 from services.health_service import HealthService
 from services.provider_service import ProviderService
+from services.route_service import RouteService
 from services.session_feed import SessionFeed
 from services.session_service import SessionService
 from services.setup_service import SetupService
@@ -30,6 +31,7 @@ class Services:
     health: HealthService
     keeper: GenerationKeeper
     providers: ProviderService
+    routes: RouteService
     runner: GenerationRunner
     sessions: SessionService
     setup: SetupService

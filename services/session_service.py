@@ -15,7 +15,7 @@ from models import MessageEntity, SessionEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.generation_runner import GenerationRunner
 from services.message_view import message_view
-from services.model_choice import ModelChoice, ModelChooser
+from services.model_choice import ModelChooser, Resolved
 
 _TITLE_CHARS = 60
 UNTITLED = "New chat"
@@ -74,8 +74,8 @@ class SessionService:
         self, principal: Principal, *, title: str, provider: str | None, model: str | None, settings: SessionSettings
     ) -> SessionEntity:
         """Make an empty session; a title given here is the user's own and stays."""
-        choice = self._chooser.choose(provider, model)
-        session = new_session(principal, settings, choice.provider, choice.model.name, "")
+        wanted = self._chooser.resolve(provider, model)
+        session = new_session(principal, settings, wanted.provider, wanted.model, "")
         if title:
             session.title, session.title_source = title, "user"
         with self._unit_of_work() as uow:
@@ -103,20 +103,20 @@ class SessionService:
         with self._unit_of_work() as uow:
             session = _own(uow, principal, session_id)
             if "provider" in values or "model" in values:
-                choice = self._choice(session, values)
-                values |= {"provider": choice.provider, "model": choice.model.name}
+                wanted = self._wanted(session, values)
+                values |= {"provider": wanted.provider, "model": wanted.model}
             if values:
                 uow.sessions.update(session_id, principal.user_id, **values)
             session = _own(uow, principal, session_id)
             uow.commit()
         return session
 
-    def _choice(self, session: SessionEntity, changes: dict[str, Any]) -> ModelChoice:
+    def _wanted(self, session: SessionEntity, changes: dict[str, Any]) -> Resolved:
         provider, model = changes.get("provider"), changes.get("model")
         if "provider" in changes:
             same = provider == session.provider and "model" not in changes
-            return self._chooser.choose(provider, session.model if same else model)
-        return self._chooser.choose(None if model else session.provider, model, usual=session.provider)
+            return self._chooser.resolve(provider, session.model if same else model)
+        return self._chooser.resolve(None if model else session.provider, model, usual=session.provider)
 
     def delete(self, principal: Principal, session_id: str) -> None:
         """Delete a session with all its messages; an answer that is running in it is stopped."""

@@ -1,14 +1,20 @@
 """What a generation needs to know about its turn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from domain.chat import ChatRequest
+from services.turn_plan import Plan
+from services.upstream_handle import Attempt
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One stored turn that is to be answered."""
+    """One stored turn that is to be answered.
+
+    ``provider``, ``request`` and ``context_limit`` are those of the model that answers: the first one of the plan,
+    until another one has.
+    """
 
     generation_id: str
     message_id: str
@@ -22,3 +28,11 @@ class Turn:
     position: int  # of the answer in its session
     wants_title: bool
     is_alternative: bool
+    plan: Plan
+
+    def answered_by(self, attempt: Attempt) -> "Turn":
+        """The same, answered by the model of that attempt."""
+        choice = attempt.choice
+        return replace(
+            self, provider=choice.provider, request=attempt.request, context_limit=choice.model.context_window
+        )

@@ -12,6 +12,7 @@ from flask_openapi import OpenAPI
 from app import create_app
 from config import Settings, load_settings
 from models import db
+from services.retry_policy import RetryPolicy
 from tests.actors import Actor, add_user, set_up
 from tests.node import Node
 from tests.servers import DATABASES, Redis, Servers
@@ -79,7 +80,10 @@ def database_url(database_kind: str, servers: Servers, tmp_path: Path) -> Iterat
 
 @pytest.fixture
 def make_app(tmp_path: Path, servers: Servers) -> Iterator[AppFactory]:
-    """Makes applications on an own data folder; ``providers`` is AI_PROVIDERS, the rest are settings."""
+    """Makes applications on an own data folder; ``providers`` is AI_PROVIDERS, the rest are settings.
+
+    Their waits before another attempt at a provider are short.
+    """
     with ExitStack() as cleanup:
 
         def make(providers: dict[str, Any] | None = None, **settings: Any) -> OpenAPI:
@@ -88,6 +92,7 @@ def make_app(tmp_path: Path, servers: Servers) -> Iterator[AppFactory]:
             if not loaded.DATABASE_URL and not (loaded.DATA_DIR / "unichat.db").exists():
                 servers.migrated_sqlite(loaded.DATA_DIR / "unichat.db")
             app = create_app(loaded, ECHO if providers is None else providers)
+            app.extensions["unichat"].runner.upstream.policy = RetryPolicy(backoff_s=0.02, rate_limit_s=0.3)
             cleanup.callback(_close, app)
             return app
 

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, ConfigDict, Field, model_validator
 from api.context import principal, services
 from api.declarations import limited, returns, streams
 from api.message_schemas import AskIn, Identifier, MessageOut, UsageOut, UserMessageIn
+from api.route_headers import note_turn
 from api.schemas import ApiModel, QueryModel, ok
 from api.sse import event_stream
 from services.generation_runner import Live
@@ -186,6 +187,7 @@ def _send(body: ChatIn) -> Live:
 
 def respond(live: Live, *, stream: bool) -> Response:
     """The answer of a turn that has begun."""
+    note_turn(live)
     if stream:
         response = event_stream(services().event_streams.tail(live.turn.generation_id))
         response.headers["X-Generation-Id"] = live.turn.generation_id

@@ -13,6 +13,7 @@ from api.context import principal, services
 from api.declarations import accepts_ticket, limited, returns, streams
 from api.message_schemas import Identifier, MessageOut, UserMessageIn
 from api.named_events import NAMED_EVENT, generation_frames, last_place, session_frames
+from api.route_headers import note_turn
 from api.schemas import ApiModel, Nothing, PageOut, PageQuery, QueryModel, ok
 from api.sse import streamed
 from api.v1.sessions import SessionIn, SessionPath
@@ -154,4 +155,4 @@ def begin(path: SessionPath, body: UserMessageIn) -> Response:
 
 
 def _begin(path: SessionPath, body: UserMessageIn) -> Live:
-    return services().chat.send(principal(), path.session_id, body.parts(), body.asked())
+    return note_turn(services().chat.send(principal(), path.session_id, body.parts(), body.asked()))

@@ -204,7 +204,7 @@ def test_what_came_before_a_failure_is_kept_and_marked(
     user: Actor, provider: ScriptedProvider, script: dict[str, Any], status: int, code: str, end_reason: str
 ) -> None:
     session_id = ok(user.post("/api/v1/sessions", {}), 201)["id"]
-    provider.script(words=40, pace_ms=1, **script)
+    provider.script(words=40, pace_ms=1, times=2, **script)  # one more attempt is made
 
     refused(_send(user, "one", session_id), status, code)
 
@@ -232,15 +232,15 @@ def test_what_came_before_a_failure_is_kept_and_marked(
 def test_a_failure_has_its_code(
     user: Actor, provider: ScriptedProvider, script: dict[str, Any], status: int, code: str
 ) -> None:
-    provider.script(**script)
+    provider.script(times=-1, **script)
 
     refused(_send(user, "one"), status, code)
 
 
 def test_a_provider_that_asks_for_patience_is_passed_on(user: Actor, provider: ScriptedProvider) -> None:
-    provider.script(status=429, retry_after=7)
+    provider.script(status=429, retry_after=70)  # longer than we wait ourselves
 
     response = _send(user, "one")
 
     refused(response, 429, "provider_rate_limited")
-    assert response.headers["Retry-After"] == "7"
+    assert response.headers["Retry-After"] == "70"

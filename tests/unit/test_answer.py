@@ -86,12 +86,10 @@ def test_a_tool_call_is_kept_only_when_it_is_whole() -> None:
     assert _decoded(answer) == [events.ToolCall("call", "clock", '{"zone":"UTC"}')]
 
 
-def test_a_picture_is_an_answer() -> None:
+def test_a_picture_is_a_part() -> None:
     answer = Answer()
-    assert answer.empty
     answer.add(deltas.ImageDelta("https://example.com/x.png"))
 
-    assert not answer.empty
     assert answer.parts(complete=True) == [Image("https://example.com/x.png")]
 
 
@@ -109,17 +107,8 @@ def test_whatever_comes_first_is_the_first_token(delta: deltas.Delta) -> None:
     assert answer.first_delta_at is not None
 
 
-def test_blanks_are_not_an_answer() -> None:
-    answer = Answer()
-    answer.add(deltas.TextDelta(" \n"))
-
-    assert answer.empty
-
-
-def test_reasoning_alone_is_not_an_answer() -> None:
+def test_reasoning_is_a_part_of_its_own() -> None:
     answer = Answer()
     answer.add(deltas.ReasoningDelta("hm"))
-
-    assert answer.empty
     answer.add(deltas.TextDelta("yes"))
     assert answer.parts(complete=True) == [Reasoning("hm"), Text("yes")]

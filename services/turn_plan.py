@@ -1,0 +1,112 @@
+"""How a turn may be answered: by which models, in which order, and with what prompt each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from domain.chat import ChatRequest, PromptMessage
+from domain.errors import AppError, ContextTooLong, ProviderUnavailable, UnsupportedInput
+from domain.messages import Image
+from services.model_choice import ModelChoice, Passed, Resolved
+from services.prompt_builder import Count, fit, without_pictures
+
+_Look = Callable[[str], tuple[str, float] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The models that may answer, the first one first, and what to ask.
+
+    ``asked`` is for no model in particular: the whole history, and the state that ``state_of``, a provider, left with
+    the session. ``request`` is the same as it goes to the first model. ``passed`` are those that cannot come first.
+    """
+
+    choices: tuple[ModelChoice, ...]
+    asked: ChatRequest
+    request: ChatRequest
+    state_of: str | None = None
+    passed: tuple[Passed, ...] = ()
+
+    @property
+    def first(self) -> ModelChoice:
+        """The model that is asked first."""
+        return self.choices[0]
+
+    @property
+    def route(self) -> str:
+        """Why that one: those that were passed over, and the first."""
+        return " -> ".join([*(passed.note for passed in self.passed), self.first.target])
+
+
+class TurnPlanner:
+    """Makes plans. ``open_for`` tells of a target why it is left alone now and for how many seconds, or None."""
+
+    def __init__(self, open_for: _Look, count: Count) -> None:
+        self._open_for = open_for
+        self._count = count
+
+    def plan(self, resolved: Resolved, asked: ChatRequest, state_of: str | None) -> Plan:
+        """The plan for a turn. The targets that are left alone now come last.
+
+        Raises UnsupportedInput or ContextTooLong when no model can take the prompt, ProviderUnavailable when none of
+        those that can is to be asked now.
+        """
+        found = {choice.target: self._open_for(choice.target) for choice in resolved.choices}
+        ready = [choice for choice in resolved.choices if found[choice.target] is None]
+        resting = [choice for choice in resolved.choices if found[choice.target] is not None]
+        passed = [*resolved.passed, *(_open(one, found[one.target]) for one in resting)]
+        refusals: list[AppError] = []
+        for position, choice in enumerate(ready):
+            try:
+                request = self.request_for(choice, asked, state_of)
+            except (UnsupportedInput, ContextTooLong) as error:
+                passed.append(Passed(choice.target, error.error_code))
+                refusals.append(error)
+            else:
+                return Plan((*ready[position:], *resting), asked, request, state_of, tuple(passed))
+        raise self._nobody(resting, refusals, asked, state_of)
+
+    def request_for(self, choice: ModelChoice, asked: ChatRequest, state_of: str | None) -> ChatRequest:
+        """``asked`` as it goes to one model. Raises UnsupportedInput (pictures that it cannot see), ContextTooLong."""
+        model = choice.model
+        own = replace(
+            asked,
+            model=model.name,
+            messages=asked.messages if model.capabilities.vision else _for_the_blind(model.name, asked.messages),
+            upstream_state=asked.upstream_state if state_of == choice.provider else "",
+        )
+        return fit(own, window=model.context_window, max_output=model.max_output, count=self._count)
+
+    def _nobody(
+        self, resting: Sequence[ModelChoice], refusals: Sequence[AppError], asked: ChatRequest, state_of: str | None
+    ) -> AppError:
+        for choice in resting:
+            try:
+                self.request_for(choice, asked, state_of)
+            except (UnsupportedInput, ContextTooLong) as error:
+                refusals = [*refusals, error]
+            else:
+                return self.nobody_now(resting)
+        return refusals[0]
+
+    def nobody_now(self, choices: Sequence[ModelChoice]) -> ProviderUnavailable:
+        """The error for models that are all left alone: it says when the first of them may be asked again."""
+        soonest = min((self._open_for(choice.target) or ("", 0.0))[1] for choice in choices)
+        return ProviderUnavailable(
+            "The provider has failed repeatedly and is left alone for a moment.",
+            provider=choices[0].provider,
+            retry_after=max(1.0, soonest),
+        )
+
+
+def _open(choice: ModelChoice, found: tuple[str, float] | None) -> Passed:
+    reason, seconds = found or ("", 0.0)
+    return Passed(choice.target, f"open({reason},{max(1, round(seconds))}s)")
+
+
+def _for_the_blind(model: str, messages: Sequence[PromptMessage]) -> Sequence[PromptMessage]:
+    """The messages for a model that cannot see. Raises :class:`UnsupportedInput` when the last one has pictures."""
+    if not any(isinstance(part, Image) for message in messages for part in message.parts):
+        return messages
+    if any(isinstance(part, Image) for part in messages[-1].parts):
+        raise UnsupportedInput(f"The model {model} cannot see pictures.", "model_cannot_see", ("attachments",))
+    return [without_pictures(message) for message in messages]

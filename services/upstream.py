@@ -1,0 +1,249 @@
+"""The one way to an answer: attempts on targets, with deadlines, retries and failover, told as one stream of deltas.
+
+What a failure calls for is in :mod:`services.retry_policy`, who is asked next in :mod:`services.journey`, who may be
+asked at all in :mod:`services.target_gate`, and how a restarted answer is joined to what was shown in
+:mod:`services.splice`. This module does it.
+"""
+
+import random
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import structlog
+
+from adapters.base_adapter import Deadlines, Providers
+from domain import errors
+from domain.chat import ChatRequest
+from domain.deltas import (
+    Delta,
+    Finish,
+    ImageDelta,
+    ReasoningDelta,
+    Replacement,
+    Restart,
+    TextDelta,
+    ToolCallDelta,
+    UsageReport,
+)
+from services.circuit_breaker import Admission
+from services.journey import Journey
+from services.model_choice import ModelChoice, Passed
+from services.retry_policy import Reaction, RetryPolicy, react
+from services.splice import Splice
+from services.target_gate import TargetGate
+from services.turn_plan import Plan, TurnPlanner
+from services.upstream_handle import Attempt, UpstreamHandle
+
+log = structlog.get_logger()
+
+_UNSTREAMED_S = 300.0  # how long it is remembered that a target answers in one piece only
+_SHOWN = (TextDelta, ReasoningDelta, ImageDelta, Replacement)  # what a reader gets at once
+_SAID = (*_SHOWN, ToolCallDelta)
+
+
+class Upstream:
+    """Answers turns. ``deadlines`` are those of a turn: the total one spans all of its attempts and waits."""
+
+    def __init__(
+        self,
+        providers: Providers,
+        gate: TargetGate,
+        planner: TurnPlanner,
+        deadlines: Deadlines,
+        policy: RetryPolicy | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.providers = providers
+        self.gate = gate
+        self.planner = planner
+        self.deadlines = deadlines
+        self.policy = policy or RetryPolicy()
+        self.now = now
+        self.draw = draw
+        self._unstreamed: dict[str, float] = {}  # target -> until when it is asked for whole answers
+
+    def answer(self, plan: Plan, handle: UpstreamHandle) -> Generator[Delta, None, None]:
+        """The answer to a plan, to its :class:`Finish`. What was tried is in the handle, on the way and afterwards.
+
+        Raises the :class:`ProviderError` that says best why there is none. Ends early once the handle is stopped.
+        """
+        return _Turn(self, plan, handle).deltas()
+
+    def streams(self, target: str) -> bool:
+        """Whether to ask the target for a stream: yes, unless it could not give one lately."""
+        return self._unstreamed.get(target, 0) <= self.now()
+
+    def remember_unstreamed(self, target: str) -> None:
+        """The target does not stream."""
+        now = self.now()
+        self._unstreamed = {name: until for name, until in self._unstreamed.items() if until > now}
+        self._unstreamed[target] = now + _UNSTREAMED_S
+
+
+class _Turn:
+    """One turn on its way through its targets."""
+
+    def __init__(self, upstream: Upstream, plan: Plan, handle: UpstreamHandle) -> None:
+        self._upstream = upstream
+        self._plan = plan
+        self._handle = handle
+        deadline = upstream.now() + upstream.deadlines.total
+        self._journey = Journey(plan.choices, upstream.policy, deadline, upstream.now)
+        self._splice = Splice()
+        self._waited_s = 0.0  # since the last attempt
+        handle.trace += plan.passed
+
+    def deltas(self) -> Generator[Delta, None, None]:
+        while (move := self._journey.next()) is not None:
+            self._waited_s += move.wait_s
+            if self._handle.wait(move.wait_s):
+                return
+            entered = self._enter(move.choice)
+            if entered is not None and (yield from self._is_over(*entered)):
+                return
+        raise self._journey.error or self._upstream.planner.nobody_now(self._plan.choices)
+
+    def _enter(self, choice: ModelChoice) -> tuple[Attempt, Admission] | None:
+        """The next attempt, which may begin; None if this model cannot be asked now."""
+        upstream = self._upstream
+        try:
+            request = self._request(choice)
+        except (errors.UnsupportedInput, errors.ContextTooLong) as error:
+            self._handle.trace.append(Passed(choice.target, error.error_code))
+            return None
+        admission = upstream.gate.enter(choice.target)
+        if isinstance(admission, Admission):
+            streamed = upstream.streams(choice.target)
+            return self._begin(Attempt(choice, request, self._waited_s * 1000, streamed, admission.probe)), admission
+        if admission.pause_s is None:
+            self._handle.trace.append(Passed(choice.target, admission.reason))
+        else:
+            self._journey.put_off(choice, admission.pause_s)
+        return None
+
+    def _request(self, choice: ModelChoice) -> ChatRequest:
+        plan = self._plan
+        if choice is plan.first:
+            return plan.request
+        return self._upstream.planner.request_for(choice, plan.asked, plan.state_of)
+
+    def _begin(self, attempt: Attempt) -> Attempt:
+        self._handle.trace.append(attempt)
+        if not self._splice.shown:
+            self._handle.answering = attempt
+        self._waited_s = 0
+        return attempt
+
+    def _is_over(self, attempt: Attempt, admission: Admission) -> Generator[Delta, None, bool]:
+        """Give the deltas of one attempt; whether the turn is over with it."""
+        started = self._upstream.now()
+        try:
+            yield from self._deltas_of(attempt, admission, started)
+            attempt.outcome = "answered"
+            self._upstream.gate.answered(admission)
+            return True
+        except (errors.ProviderError, errors.InvalidInput) as error:
+            if not self._handle.stopped:
+                self._failed(attempt, admission, error)
+            return self._handle.stopped
+        except Exception:
+            attempt.outcome, attempt.error_code = "failed", errors.AppError.code
+            raise
+        finally:
+            attempt.ms = (self._upstream.now() - started) * 1000
+            _write_log(attempt)
+
+    def _deltas_of(self, attempt: Attempt, admission: Admission, started: float) -> Iterator[Delta]:
+        """What the reader gets of one attempt. Raises EmptyAnswer when it is complete and has said nothing."""
+        splice, useful = self._splice, False
+        if len(self._handle.attempts) > 1:
+            splice.restart()
+            yield Restart()
+        with closing(self._ask(attempt)) as deltas:
+            for delta in deltas:
+                kind = type(delta)
+                if kind in _SAID:
+                    useful = useful or _is_useful(delta)
+                    if attempt.first_token_ms is None:
+                        attempt.first_token_ms = (self._upstream.now() - started) * 1000
+                        self._upstream.gate.responded(admission)
+                elif (replacement := self._note(attempt, delta, useful=useful)) is not None:
+                    yield replacement
+                if (new := splice.take(delta)) is not None:
+                    if kind in _SHOWN:
+                        self._handle.answering = attempt
+                    yield new
+
+    def _note(self, attempt: Attempt, delta: Delta, *, useful: bool) -> Replacement | None:
+        """Note what is no part of the answer; at its end, what of an earlier attempt the reader has to forget."""
+        if isinstance(delta, UsageReport):
+            attempt.usage = delta.usage
+        if not isinstance(delta, Finish):
+            return None
+        if delta.reason in ("stop", "tool_calls") and not useful:
+            raise errors.EmptyAnswer("The provider finished without an answer.", provider=attempt.choice.provider)
+        self._handle.answering = attempt
+        return self._splice.finish()
+
+    def _ask(self, attempt: Attempt) -> Generator[Delta, None, None]:
+        """The deltas of the provider, within what is left of the turn's time."""
+        left = self._journey.deadline - self._upstream.now()
+        if left <= 0:
+            raise errors.ProviderTimeout("The provider did not answer in time (total).", "total")
+        adapter = self._upstream.providers[attempt.choice.provider]
+        deadlines = replace(self._upstream.deadlines, total=left)
+        if attempt.streamed:
+            return adapter.stream(attempt.request, self._handle.begin_call(deadlines))
+        # An answer in one piece is silent until it is finished.
+        deadlines = replace(deadlines, first_token=left, idle=left)
+        return adapter.complete(attempt.request, self._handle.begin_call(deadlines))
+
+    def _failed(self, attempt: Attempt, admission: Admission, error: errors.AppError) -> None:
+        upstream, choice = self._upstream, attempt.choice
+        attempt.outcome, attempt.error_code, attempt.output = "failed", error.error_code, self._splice.said
+        attempt.detail = "; ".join(getattr(error, "__notes__", []))
+        if not isinstance(error, errors.ProviderError):
+            # Its adapter cannot send this; another one may.
+            error, reaction = errors.ProviderRejected(error.message, error.error_code), Reaction()
+        elif isinstance(error, errors.StreamUnsupported) and attempt.streamed and self._completes(choice):
+            upstream.remember_unstreamed(choice.target)
+            upstream.gate.responded(admission)
+            self._journey.again(choice)
+            return
+        else:
+            began = attempt.first_token_ms is not None
+            reaction = react(error, upstream.policy, began=began, shown=self._splice.shown, draw=upstream.draw)
+        upstream.gate.failed(admission, error)
+        self._journey.failed(choice, error, reaction, began=attempt.first_token_ms is not None)
+
+    def _completes(self, choice: ModelChoice) -> bool:
+        return self._upstream.providers[choice.provider].completes
+
+
+def _is_useful(delta: Delta) -> bool:
+    """Whether it is something that a person could use."""
+    match delta:
+        case TextDelta(text=text) | Replacement(text=text):
+            return bool(text.strip())
+    return not isinstance(delta, ReasoningDelta)
+
+
+def _write_log(attempt: Attempt) -> None:
+    write = log.warning if attempt.outcome == "failed" else log.info
+    write(
+        "upstream_attempt",
+        provider=attempt.choice.provider,
+        model=attempt.choice.model.name,
+        outcome=attempt.outcome,
+        error_code=attempt.error_code,
+        detail=attempt.detail or None,
+        ms=round(attempt.ms, 1),
+        first_token_ms=attempt.first_token_ms and round(attempt.first_token_ms, 1),
+        waited_ms=round(attempt.waited_ms),
+        streamed=attempt.streamed,
+        probe=attempt.probe,
+    )

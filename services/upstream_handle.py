@@ -1,0 +1,96 @@
+"""What holds a turn's upstream side together while it runs: its stop, its current call, and what was tried."""
+
+import threading
+from dataclasses import dataclass
+from typing import Literal
+
+from adapters.base_adapter import Deadlines, UpstreamCall
+from domain.chat import ChatRequest
+from domain.routes import target_name
+from domain.usage import Usage
+from services.model_choice import ModelChoice, Passed
+
+AttemptOutcome = Literal["answered", "failed", "stopped"]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request to one target. ``ms`` and ``first_token_ms`` count from when it was sent, ``waited_ms`` came before.
+
+    ``usage`` is the provider's count, if it gave one; ``output`` all that a failed attempt wrote, for counting it.
+    """
+
+    choice: ModelChoice
+    request: ChatRequest
+    waited_ms: float
+    streamed: bool
+    probe: bool
+    outcome: AttemptOutcome = "stopped"
+    error_code: str | None = None
+    ms: float = 0
+    first_token_ms: float | None = None
+    usage: Usage | None = None
+    output: str = ""
+    detail: str = ""  # for the log: what the provider said
+
+    @property
+    def note(self) -> str:
+        """``provider/model``, with why it did not answer if it did not."""
+        name = target_name(self.choice.provider, self.choice.model.name)
+        return name if self.outcome == "answered" else f"{name}={self.error_code or self.outcome}"
+
+
+class UpstreamHandle:
+    """The way to a running turn's upstream side, for whoever wants to end it or to know how it went.
+
+    One producer asks for calls and waits between them; anybody may :meth:`stop`, at any moment and any number of times.
+    """
+
+    def __init__(self) -> None:
+        self.trace: list[Attempt | Passed] = []
+        self.answering: Attempt | None = None  # whose text the answer is, or who was asked last
+        self._stopped = threading.Event()
+        self._call: UpstreamCall | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to end."""
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """End it: the current socket is shut, a wait is over, and no other call begins."""
+        with self._lock:
+            self._stopped.set()
+            call = self._call
+        if call is not None:
+            call.abort()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, unless or until it is stopped; whether it is."""
+        return self._stopped.wait(seconds) if seconds > 0 else self.stopped
+
+    def begin_call(self, deadlines: Deadlines) -> UpstreamCall:
+        """The call of the next attempt, which takes the place of the last one's; aborted already if this is stopped."""
+        call = UpstreamCall(deadlines)
+        with self._lock:
+            self._call = call
+            stopped = self.stopped
+        if stopped:
+            call.abort()
+        return call
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every request that was sent, in order."""
+        return [step for step in self.trace if isinstance(step, Attempt)]
+
+    @property
+    def route(self) -> str:
+        """Why this target: those that were passed over or failed, and why, up to the one that answered."""
+        return " -> ".join(step.note for step in self.trace)
+
+    @property
+    def upstream_ms(self) -> float:
+        """Milliseconds spent at providers and in the waits between attempts."""
+        return sum(attempt.ms + attempt.waited_ms for attempt in self.attempts)
