@@ -488,7 +488,7 @@ def test_an_answer_without_anything_in_it_is_a_failure(
     admin: Actor, provider: ScriptedProvider, script: dict[str, Any]
 ) -> None:
     session_id = _new(admin)
-    provider.script(**script)
+    provider.script(times=-1, **script)
 
     refused(admin.post("/api/v1/chat", {"message": "hello", "session_id": session_id}), 502, "empty_answer")
 
@@ -524,7 +524,7 @@ def test_a_provider_that_takes_too_long_is_given_up(
 ) -> None:
     user = set_up(make_app({"openai": entry(provider)}, **SETTINGS, **{deadline: 300}))
     session_id = _new(user)
-    provider.script(**script)
+    provider.script(times=-1, **script)
 
     refused(user.post("/api/v1/chat", {"message": "hello", "session_id": session_id}), 504, "provider_timeout")
 
@@ -532,11 +532,16 @@ def test_a_provider_that_takes_too_long_is_given_up(
     assert (answer["status"], answer["end_reason"]) == ("failed", end_reason)
     assert bool(answer["content"]) == (end_reason != "timeout_first_token")
     assert provider.wait_closed()["end"] == "client_closed"
+    provider.reset()
     assert _again(user, session_id=session_id)["message"]["siblings"][0] == answer["id"]
 
 
 def test_a_failed_turn_does_not_keep_the_session_from_going_on(admin: Actor, provider: ScriptedProvider) -> None:
-    provider.script({"status": 500}, {"words": 10, "fault": "cut"}, {"text": "Here I am."})
+    provider.script(
+        {"status": 500, "times": 2},  # once more is tried
+        {"words": 10, "fault": "cut", "times": 2},
+        {"text": "Here I am."},
+    )
     session_id = _new(admin)
     for _ in range(2):
         assert admin.post("/api/v1/chat", {"message": "hello?", "session_id": session_id}).status_code >= 500
@@ -606,7 +611,7 @@ def test_the_providers_word_stands_over_our_estimate(admin: Actor, provider: Scr
 @pytest.mark.parametrize("script", [{"status": 401}, {"status": 429}, {"status": 500}, {"fault": "refuse"}])
 def test_a_turn_that_was_refused_cost_nothing(admin: Actor, provider: ScriptedProvider, script: dict[str, Any]) -> None:
     session_id = _new(admin)
-    provider.script(**script)
+    provider.script(times=-1, **script)
     assert admin.post("/api/v1/chat", {"message": "hello", "session_id": session_id}).status_code >= 400
 
     usage = ok(admin.get(f"/api/v1/chat/usage?sessionId={session_id}"))

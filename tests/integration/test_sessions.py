@@ -538,7 +538,7 @@ def test_a_first_exchange_that_succeeds_at_the_second_try_is_named_too(
     from tests.actors import set_up
 
     user = set_up(make_app({"openai": entry(provider)}, **SETTINGS | {"AUTO_TITLE": True}))
-    provider.script({"status": 500}, {"text": "Everest."}, {"text": "The Highest Mountain"})
+    provider.script({"status": 500, "times": 2}, {"text": "Everest."}, {"text": "The Highest Mountain"})
     session_id = _new(user)["id"]
     assert user.post("/api/v1/chat", {"message": "What?", "session_id": session_id}).status_code == 503
 
