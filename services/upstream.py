@@ -41,6 +41,7 @@ log = structlog.get_logger()
 _UNSTREAMED_S = 300.0  # how long it is remembered that a target answers in one piece only
 _SHOWN = (TextDelta, ReasoningDelta, ImageDelta, Replacement)  # what a reader gets at once
 _SAID = (*_SHOWN, ToolCallDelta)
+_BROKEN_STREAM = (errors.ProviderGarbage, errors.UpstreamCut, errors.EmptyAnswer)  # a whole answer may come through
 
 
 class Upstream:
@@ -95,6 +96,7 @@ class _Turn:
         self._journey = Journey(plan.choices, upstream.policy, deadline, upstream.now)
         self._splice = Splice()
         self._waited_s = 0.0  # since the last attempt
+        self._in_one_piece: set[str] = set()  # targets whose stream broke before it said anything
         handle.trace += plan.passed
 
     def deltas(self) -> Generator[Delta, None, None]:
@@ -117,7 +119,7 @@ class _Turn:
             return None
         admission = upstream.gate.enter(choice.target)
         if isinstance(admission, Admission):
-            streamed = upstream.streams(choice.target)
+            streamed = upstream.streams(choice.target) and choice.target not in self._in_one_piece
             return self._begin(Attempt(choice, request, self._waited_s * 1000, streamed, admission.probe)), admission
         if admission.pause_s is None:
             self._handle.trace.append(Passed(choice.target, admission.reason))
@@ -203,7 +205,7 @@ class _Turn:
         return adapter.complete(attempt.request, self._handle.begin_call(deadlines))
 
     def _failed(self, attempt: Attempt, admission: Admission, error: errors.AppError) -> None:
-        upstream, choice = self._upstream, attempt.choice
+        upstream, choice, began = self._upstream, attempt.choice, attempt.first_token_ms is not None
         attempt.outcome, attempt.error_code, attempt.output = "failed", error.error_code, self._splice.said
         attempt.detail = "; ".join(getattr(error, "__notes__", []))
         if not isinstance(error, errors.ProviderError):
@@ -215,10 +217,11 @@ class _Turn:
             self._journey.again(choice)
             return
         else:
-            began = attempt.first_token_ms is not None
             reaction = react(error, upstream.policy, began=began, shown=self._splice.shown, draw=upstream.draw)
+            if isinstance(error, _BROKEN_STREAM) and not began and self._completes(choice):
+                self._in_one_piece.add(choice.target)
         upstream.gate.failed(admission, error)
-        self._journey.failed(choice, error, reaction, began=attempt.first_token_ms is not None)
+        self._journey.failed(choice, error, reaction, began=began)
 
     def _completes(self, choice: ModelChoice) -> bool:
         return self._upstream.providers[choice.provider].completes

@@ -306,6 +306,29 @@ def test_a_server_that_cannot_stream_is_asked_for_whole_answers(clock: Clock) ->
     assert it.last.attempts[0].streamed
 
 
+@pytest.mark.parametrize(
+    "fault", [errors.ProviderGarbage("x"), errors.UpstreamCut("x"), errors.EmptyAnswer("x")], ids=repr
+)
+def test_a_stream_that_broke_before_its_first_token_is_asked_for_in_one_piece(
+    fault: errors.ProviderError, clock: Clock
+) -> None:
+    a = Puppet("a", clock, [[fault], said(WHOLE)], completes=True)
+    it = stage(a, clock=clock)
+
+    assert text_of(it.answer()) == WHOLE
+    assert [attempt.streamed for attempt in it.last.attempts] == [True, False]
+    it.answer()
+    assert [attempt.streamed for attempt in it.last.attempts] == [True]  # it was this turn's bad luck
+
+
+def test_a_stream_that_broke_after_its_first_token_is_asked_for_as_a_stream(clock: Clock) -> None:
+    a = Puppet("a", clock, [[TextDelta(WHOLE[:4]), errors.UpstreamCut("x")], said(WHOLE)], completes=True)
+    it = stage(a, clock=clock)
+
+    assert text_of(it.answer()) == WHOLE
+    assert [attempt.streamed for attempt in it.last.attempts] == [True, True]
+
+
 # Time
 
 
