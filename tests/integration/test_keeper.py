@@ -199,7 +199,7 @@ def test_what_is_alive_is_not_reaped(app: OpenAPI, other_node: OpenAPI, admin: A
 def test_a_former_owner_cannot_overwrite_what_was_ended_without_it(
     app: OpenAPI, other_node: OpenAPI, admin: Actor
 ) -> None:
-    begun = _half_written(admin, words=60)
+    begun = _half_written(admin, words=250)  # on a busy machine too, it must be reaped before it ends
     _tick(app)
     _let_lease_run_out(app, begun.generation_id)
     _tick(other_node)
