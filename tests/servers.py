@@ -3,9 +3,11 @@
 Each test gets a fresh database: a copy of one that was migrated once, which takes milliseconds.
 """
 
+import contextlib
 import itertools
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -29,9 +31,14 @@ _TEMPLATE = "unichat_template"
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """A loopback port that nobody listens on now.
+
+    Below the range from which systems give ports to connections: one of those must not take it before its server does.
+    """
+    while True:
+        port = random.randint(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def program(name: str, *folders: str) -> str:
