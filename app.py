@@ -28,11 +28,11 @@ from config import ConfigurationError, Settings, ai_providers, ai_routes, load_s
 from domain.errors import Conflict, InvalidInput
 from domain.routes import Route
 from models import db
-from repositories.breaker_store import MemoryBreakerStore
 from repositories.database import Database, engine_options
 from repositories.event_log import EventLog
 from repositories.rate_counter import RateCounter
 from repositories.schema import ensure_schema
+from repositories.sharing import Sharing, sharing
 from repositories.unit_of_work import OpenUnitOfWork, unit_of_work_on
 from services.account_service import AccountService
 from services.auth_service import AuthService
@@ -76,13 +76,13 @@ def create_app(
     configure_logging(level=settings.LOGGING_LEVEL, form=settings.LOG_FORMAT, file=settings.LOG_FILE)
     app = _flask(settings)
     database = _database(app, settings)
-    counter = RateCounter(settings.REDIS_URL)
+    shared = sharing(settings.REDIS_URL)
     entries = ai_providers(settings) if providers is None else providers
     if routes is None:
         routes = ai_routes(settings, entries)
-    app.extensions["unichat"] = _services(settings, database, counter, entries, routes)
+    app.extensions["unichat"] = _services(settings, database, shared, entries, routes)
     _prepare_users(settings, app.extensions["unichat"], database)
-    init_gateway(app, settings, counter)
+    init_gateway(app, settings, shared.counter)
     return app
 
 
@@ -111,12 +111,12 @@ def _database(app: OpenAPI, settings: Settings) -> Database:
 def _services(
     settings: Settings,
     database: Database,
-    counter: RateCounter,
+    shared: Sharing,
     entries: Mapping[str, Mapping[str, Any]],
     routes: Mapping[str, Route],
 ) -> Services:
     unit_of_work = unit_of_work_on(database)
-    auth, accounts, setup, users = _identity(settings, unit_of_work, counter)
+    auth, accounts, setup, users = _identity(settings, unit_of_work, shared.counter)
     providers = load_providers(entries)
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
     event_log = EventLog()
@@ -125,7 +125,7 @@ def _services(
     heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
     event_streams = EventStreamService(unit_of_work, event_log, heartbeat_s)
     feed = SessionFeed(unit_of_work, event_streams, auth.recheck, heartbeat_s, most)
-    gate = TargetGate.over(MemoryBreakerStore())
+    gate = TargetGate.over(shared.breakers)
     chooser, planner = ModelChooser(providers, routes), TurnPlanner(gate.breakers.open_for, tokenizer.count)
     runner = GenerationRunner(
         Upstream(providers, gate, planner, _deadlines(settings)),
@@ -139,10 +139,11 @@ def _services(
         accounts=accounts,
         auth=auth,
         chat=ChatService(unit_of_work, chooser, planner, runner, owner, most, _message_limits(settings)),
+        close=shared.close,
         event_streams=event_streams,
         feed=feed,
         generations=GenerationService(unit_of_work, runner),
-        health=HealthService({"database": database.ping}, providers),
+        health=HealthService({"database": database.ping}, providers, shared.checks),
         keeper=GenerationKeeper(runner, store),
         providers=ProviderService(providers),
         routes=RouteService(providers, routes, gate.breakers),

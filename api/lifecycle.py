@@ -18,6 +18,7 @@ def drain(app: Flask, seconds: float) -> None:
     services.health.begin_drain()
     services.runner.drain(seconds)
     services.feed.close()
+    services.close()
 
 
 def welcome(app: Flask, settings: Settings) -> str:

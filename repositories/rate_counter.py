@@ -3,14 +3,16 @@
 import threading
 import time
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol
 
-from limits.errors import StorageError
-from limits.storage import RedisStorage, storage_from_string
-
-_TIMEOUT_S = 0.25
-_PAUSE_S = 5.0  # after a failure, Redis is left alone that long
 _SWEEP_S = 10.0
+
+
+class SharedCounter(Protocol):
+    """Counts for all processes together."""
+
+    def add(self, key: str, window_s: int, amount: int) -> tuple[int, float] | None:
+        """Count; how many there are now and the seconds until the window ends. None if it cannot be said now."""
 
 
 @dataclass(slots=True)
@@ -25,31 +27,31 @@ class _Window:
 class RateCounter:
     """Counts events by key in fixed windows.
 
-    It always counts here, and in Redis while that answers; the larger figure is true. So losing Redis
+    It always counts here, and in what is ``shared`` while that answers; the larger figure is true. So losing that
     forgets what other processes saw, but never lets anybody start anew. It never raises.
 
     Not the in-memory storage of the *limits* library: that one starts a thread on nearly every hit, which looks at
     all keys.
     """
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, shared: SharedCounter | None = None) -> None:
         self._windows: dict[str, _Window] = {}
         self._lock = threading.Lock()
         self._sweep_at = time.time() + _SWEEP_S
-        self._shared = _redis(redis_url) if redis_url else None
-        self._has_failed = False
-        self._pause_until = 0.0
+        self._shared = shared
 
     def add(self, key: str, window_s: int, amount: int = 1) -> int:
         """Count ``amount`` more for ``key``; how many there are in its window now. A negative amount takes back."""
         with self._lock:
             window = self._window(key, window_s)
             is_new, window.count = window.count == 0, window.count + amount
-        shared = self._add_shared(key, window_s, amount)
-        if shared and is_new:
-            window.ends_at = self._shared_end(key, window.ends_at)
-        window.total = max(window.count, shared)
-        return window.total
+        total = window.count
+        if self._shared is not None and (counted := self._shared.add(key, window_s, amount)):
+            total = max(total, counted[0])
+            if is_new:  # others may have begun the window before
+                window.ends_at = min(window.ends_at, time.time() + counted[1])
+        window.total = total
+        return total
 
     def total(self, key: str) -> int:
         """How many there were when this process counted ``key`` last; 0 once its window has ended."""
@@ -78,34 +80,3 @@ class RateCounter:
         if window is None or window.ends_at <= moment:
             window = self._windows[key] = _Window(moment + window_s)
         return window
-
-    def _add_shared(self, key: str, window_s: int, amount: int) -> int:
-        moment = time.monotonic()
-        if self._shared is None or moment < self._pause_until:
-            return 0
-        if self._has_failed:
-            self._pause_until = moment + _PAUSE_S  # this caller tries; the others need not wait for the same
-        try:
-            total = self._shared.incr(key, window_s, amount)
-        except StorageError:
-            self._has_failed, self._pause_until = True, time.monotonic() + _PAUSE_S
-            return 0
-        self._has_failed, self._pause_until = False, 0.0
-        return total
-
-    def _shared_end(self, key: str, otherwise: float) -> float:
-        """When the window ends for all: others may have begun it before."""
-        try:
-            return min(otherwise, cast("RedisStorage", self._shared).get_expiry(key))
-        except StorageError:
-            return otherwise
-
-
-def _redis(url: str) -> RedisStorage:
-    # Here, because the package takes 10 MB that an installation without Redis saves.
-    from redis.backoff import NoBackoff  # noqa: PLC0415
-    from redis.retry import Retry  # noqa: PLC0415
-
-    options = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
-    storage = storage_from_string(url, key_prefix="unichat", wrap_exceptions=True, **options)  # type: ignore[arg-type]  # a Retry is passed on
-    return cast("RedisStorage", storage)

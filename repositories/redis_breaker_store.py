@@ -7,15 +7,13 @@ from typing import Any
 
 import msgspec
 import redis
-import structlog
 
 from domain.breaker import BreakerState
-
-log = structlog.get_logger()
+from domain.errors import Unavailable
+from repositories.redis_link import RedisLink
 
 _KEY = "unichat:breakers"  # one hash: target -> state
 _KEPT_MS = 24 * 3600 * 1000  # after the last change
-_PAUSE_S = 5.0  # after a failure, Redis is left alone that long
 _SWAP = """
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
@@ -31,14 +29,13 @@ class RedisBreakerStore:
     """All states, read at once and at most every ``fresh_s`` seconds, by whichever turn needs them; changed one by one.
 
     The clock is Redis's, so the nodes' own clocks need not agree. While Redis is away the process goes on with what it
-    knows, for itself alone; when it is back, its states count. The client should give up within a fraction of a second.
+    knows, for itself alone; when it is back, its states count.
     """
 
-    def __init__(self, client: redis.Redis, fresh_s: float = 0.5) -> None:
-        self._client = client
+    def __init__(self, link: RedisLink, fresh_s: float = 0.5) -> None:
+        self._link = link
         self._fresh_s = fresh_s
         self._fresh_until = 0.0
-        self._away_until = 0.0
         self._offset = time.time() - time.monotonic()
         self._states: dict[str, BreakerState] = {}
         self._stored: dict[str, bytes] = {}  # the states as Redis has them
@@ -71,42 +68,40 @@ class RedisBreakerStore:
         return False
 
     def _swap_stored(self, target: str, new: bytes) -> bool:
-        if time.monotonic() < self._away_until:
-            return True
+        old = self._stored.get(target, b"")
         try:
-            won = bool(self._client.eval(_SWAP, 1, _KEY, target, self._stored.get(target, b""), new, _KEPT_MS))
-        except redis.RedisError as error:
-            self._leave_alone(error)
+            won = bool(self._link.call(lambda client: client.eval(_SWAP, 1, _KEY, target, old, new, str(_KEPT_MS))))
+        except Unavailable:
             return True
         if won:
             _put(self._stored, target, new or None)
         return won
 
     def _refresh(self) -> None:
-        if time.monotonic() < max(self._fresh_until, self._away_until) or not self._reading.acquire(blocking=False):
+        if time.monotonic() < self._fresh_until or not self._reading.acquire(blocking=False):
             return  # fresh enough, or somebody is at it
         try:
-            with self._client.pipeline(transaction=False) as pipe:
-                pipe.time()
-                pipe.hgetall(_KEY)
-                (seconds, microseconds), held = pipe.execute()
-            self._take(float(seconds) + float(microseconds) / 1e6, held)
-        except redis.RedisError as error:
-            self._leave_alone(error)
+            (seconds, microseconds), held = self._link.call(_read)
+            self._take(seconds + microseconds / 1e6, held)
+        except Unavailable:
+            pass  # what is known here counts
         finally:
             self._reading.release()
 
-    def _take(self, now: float, held: Mapping[Any, Any]) -> None:
-        stored = {_text(target): _bytes(state) for target, state in held.items()}
+    def _take(self, now: float, held: Mapping[bytes, bytes]) -> None:
+        stored = {target.decode(): state for target, state in held.items()}
         states = {target: state for target, raw in stored.items() if (state := _readable(raw))}
         with self._lock:
             self._offset = now - time.monotonic()
             self._stored, self._states = stored, states
             self._fresh_until = time.monotonic() + self._fresh_s
 
-    def _leave_alone(self, error: redis.RedisError) -> None:
-        self._away_until = time.monotonic() + _PAUSE_S
-        log.warning("breakers_not_shared", error=type(error).__name__, seconds=_PAUSE_S)
+
+def _read(client: redis.Redis) -> Any:
+    with client.pipeline(transaction=False) as pipe:
+        pipe.time()
+        pipe.hgetall(_KEY)
+        return pipe.execute()
 
 
 def _put(values: dict[str, Any], key: str, value: object) -> None:
@@ -122,11 +117,3 @@ def _readable(raw: bytes) -> BreakerState | None:
         return _decode(raw)
     except msgspec.MsgspecError:
         return None
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else value

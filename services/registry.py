@@ -1,5 +1,6 @@
 """All use cases of an application, as the gateway finds them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.account_service import AccountService
@@ -20,11 +21,12 @@ from services.user_service import UserService
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One of each."""
+    """One of each; ``close`` ends what still works in the background when all else has ended."""
 
     accounts: AccountService
     auth: AuthService
     chat: ChatService
+    close: Callable[[], None]
     event_streams: EventStreamService
     feed: SessionFeed
     generations: GenerationService

@@ -9,15 +9,18 @@ import pytest
 from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
 
+from api.lifecycle import drain
 from app import create_app
 from config import Settings, load_settings
 from models import db
+from repositories.redis_link import RedisLink
 from services.retry_policy import RetryPolicy
 from tests.actors import Actor, add_user, set_up
 from tests.node import Node
 from tests.servers import DATABASES, Redis, Servers
 
 AppFactory = Callable[..., OpenAPI]
+LinkFactory = Callable[[str], RedisLink]
 NodeFactory = Callable[..., Node]
 ECHO = {"echo": {"adapter_class": "adapters.echo_adapter.EchoAdapter", "config": {}}}
 
@@ -45,6 +48,27 @@ def redis(servers: Servers) -> Redis:
     redis = servers.redis()
     redis.flush()
     return redis
+
+
+@pytest.fixture
+def own_redis(servers: Servers) -> Iterator[Redis]:
+    """An empty Redis of this test's own, which may be stopped, frozen and killed."""
+    redis = Redis()
+    yield redis
+    redis.close()
+
+
+@pytest.fixture
+def link_to() -> Iterator[LinkFactory]:
+    """Makes links to the Redis at a URL, as each worker has one."""
+    with ExitStack() as cleanup:
+
+        def make(url: str) -> RedisLink:
+            link = RedisLink(url)
+            cleanup.callback(link.close)
+            return link
+
+        yield make
 
 
 @pytest.fixture(params=DATABASES)
@@ -100,7 +124,7 @@ def make_app(tmp_path: Path, servers: Servers) -> Iterator[AppFactory]:
 
 
 def _close(app: OpenAPI) -> None:
-    app.extensions["unichat"].runner.drain(0)
+    drain(app, 0)
     with app.app_context():
         db.engine.dispose()
 

@@ -9,6 +9,7 @@ import os
 import pwd
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -251,6 +252,24 @@ class Redis(Server):
 
     def _answers(self) -> bool:
         return self._command("PING") == b"+PONG"
+
+    def freeze(self) -> None:
+        """Answer nothing any more, though connections are accepted."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on after :meth:`freeze`."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Go away; what it held is lost."""
+        self.process.kill()
+        self.process.wait()
+
+    def start_again(self) -> None:
+        """Come back, empty, at the same address."""
+        self.process = self._popen(self._prepare())
+        self._wait()
 
     def flush(self) -> None:
         """Forget everything."""

@@ -18,7 +18,7 @@ class LiveOut(ApiModel):
 
 
 class HealthOut(ApiModel):
-    """Part -> `ok` or what is wrong with it."""
+    """Part -> `ok`, or what is wrong with it; `degraded: ...` where the node serves without."""
 
     parts: dict[str, str]
 
@@ -36,7 +36,7 @@ def ready() -> Response:
     """Whether this node can serve: 503 names the part that cannot."""
     health = services().health.check()
     if not health.ready:
-        faults = "; ".join(f"{part}: {state}" for part, state in health.parts.items() if state != "ok")
+        faults = "; ".join(f"{part}: {state}" for part, state in health.faults.items())
         return error_response(503, "not_ready", faults, retry_after=5)
     return ok(HealthOut(parts=dict(health.parts)))
 

@@ -39,7 +39,7 @@ def offload() -> CountingOffload:
 
 
 def _service(unit_of_work: OpenUnitOfWork, offload: CountingOffload) -> AuthService:
-    return AuthService(unit_of_work, Passwords(offload), LoginGuard(RateCounter("")), SignIns(3600))
+    return AuthService(unit_of_work, Passwords(offload), LoginGuard(RateCounter()), SignIns(3600))
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_later_use_of_an_older_token_is_a_theft_and_ends_the_sign_in(auth: Aut
 def test_sign_ins_and_tickets_that_expired_are_cleaned_up(
     auth: AuthService, unit_of_work: OpenUnitOfWork, offload: CountingOffload, admin: Actor
 ) -> None:
-    expired = AuthService(unit_of_work, Passwords(offload), LoginGuard(RateCounter("")), SignIns(-1))
+    expired = AuthService(unit_of_work, Passwords(offload), LoginGuard(RateCounter()), SignIns(-1))
     old = expired.login("ada", PASSWORD, "192.0.2.99")
 
     auth.login("ada", PASSWORD, ADDRESS)

@@ -11,7 +11,7 @@ from services.login_guard import LoginGuard
 
 @pytest.fixture
 def guard() -> LoginGuard:
-    return LoginGuard(RateCounter(""))
+    return LoginGuard(RateCounter())
 
 
 def _new() -> bool:
@@ -107,7 +107,7 @@ def test_names_of_any_length_and_content_are_counted_under_short_keys() -> None:
             self.keys = {*getattr(self, "keys", ()), key}
             return super().add(key, window_s, amount)  # type: ignore[arg-type, unused-ignore]
 
-    counter = Recorder("")
+    counter = Recorder()
     _fails(LoginGuard(counter), "ada\0" * 10_000, "192.0.2.1")
 
     assert len(counter.keys) == 3
