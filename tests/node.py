@@ -32,10 +32,13 @@ class NodeFailed(Exception):
 
 
 class Node:
-    """One node. ``settings`` become its environment, and nothing else of ours does; it runs until it is ended."""
+    """One node. ``settings`` become its environment, and nothing else of ours does; it runs until it is ended.
+
+    It serves on a free port, or on PORT of the settings.
+    """
 
     def __init__(self, folder: Path, **settings: object) -> None:
-        self.port = free_port()
+        self.port = int(str(settings.get("PORT") or free_port()))
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)

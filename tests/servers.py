@@ -65,11 +65,21 @@ class Server(ABC):
             os.chown(self.folder, entry.pw_uid, entry.pw_gid)
         self._log = (self.folder / "server.log").open("wb")
         try:
-            self.process = self._popen(self._prepare())
-            self._wait()
+            self._command_line = self._prepare()
+            self.start()
         except BaseException:
             self.close()
             raise
+
+    def start(self) -> None:
+        """Serve: again, on the same port, what :meth:`stop` has left."""
+        self.process = self._popen(self._command_line)
+        self._wait()
+
+    def stop(self) -> None:
+        """Go away in good order, until :meth:`start`."""
+        self.process.terminate()
+        self.process.wait()
 
     @abstractmethod
     def _prepare(self) -> list[str]:

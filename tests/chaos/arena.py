@@ -1,0 +1,96 @@
+"""Where it happens: nodes on one MariaDB (and one Redis), a scripted provider, and a crowd of clients."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.cable import Cable
+from tests.chaos.clients import Crowd
+from tests.chaos.evidence import Evidence, gather, wait_settled
+from tests.chaos.history import History
+from tests.chaos.invariants import violations
+from tests.node import Node
+from tests.scripted_provider.client import ScriptedProvider
+from tests.servers import Redis, Servers
+
+_SETTINGS = {
+    "OPENAI_API_KEY": "x",
+    "AUTO_TITLE": "false",
+    "MAX_STREAMS_PER_USER": 10_000,
+    "RATE_LIMIT": "10000000 per minute",
+    "RATE_LIMIT_CHAT": "10000000 per minute",
+    "ACCESS_TOKEN_TTL_S": 86_400,
+    "SSE_HEARTBEAT_INTERVAL_MS": 2000,
+}
+
+
+class Arena:
+    """Everything of one scenario. ``settings`` are those of all nodes; the database is reached through a cable."""
+
+    def __init__(self, folder: Path, servers: Servers, *, nodes: int = 2, redis: bool = False, **settings: Any) -> None:
+        self._folder = folder
+        with ExitStack() as cleanup:
+            server = servers.database("mariadb")
+            self.database_url = server.migrated_database()
+            cleanup.callback(server.drop, self.database_url)
+            self.database = cleanup.enter_context(Cable(server.port))
+            self.provider = cleanup.enter_context(ScriptedProvider.start())
+            self.redis: Redis | None = servers.redis() if redis else None
+            self.settings = _SETTINGS | {
+                "DATABASE_URL": self.database_url.replace(f":{server.port}/", f":{self.database.port}/"),
+                "OPENAI_BASE_URL": self.provider.openai_url,
+            }
+            if self.redis:
+                self.redis.flush()
+                self.settings["REDIS_URL"] = self.redis.url
+            self.settings |= settings
+            self.nodes: list[Node] = []
+            self.retired: list[Node] = []  # that have been replaced
+            cleanup.callback(self._kill_nodes)
+            self.nodes = [self.start_node() for _ in range(nodes)]
+            for node in self.nodes:
+                node.wait_ready()
+            self.token = self.nodes[0].set_up()
+            self.crowd = cleanup.enter_context(Crowd([node.port for node in self.nodes], self.token))
+            self._cleanup = cleanup.pop_all()
+
+    def start_node(self, **settings: Any) -> Node:
+        """One more node, which is not waited for."""
+        return Node(self._folder, **(self.settings | settings))
+
+    def _kill_nodes(self) -> None:
+        for node in (*self.nodes, *self.retired):
+            node.kill()
+
+    def close(self) -> None:
+        """End everything."""
+        self._cleanup.close()
+
+    @property
+    def history(self) -> History:
+        """What the clients have seen so far."""
+        return self.crowd.history
+
+    def settle(self, seconds: float = 40) -> float:
+        """Wait until no generation is running; how long that took, ``seconds`` at most."""
+        return wait_settled(self.database_url, seconds)
+
+    def evidence(self) -> Evidence:
+        """Everything that there is to look at now."""
+        return gather(self.crowd.history, self.database_url, self.provider.log())
+
+    def violations(self) -> list[str]:
+        """The rules that do not hold now, and what the nodes' logs have that must not be there."""
+        tracebacks = [f"node {node.port} has logged a traceback" for node in self.nodes if "Traceback" in node.log()]
+        return violations(self.evidence()) + tracebacks
+
+
+@contextmanager
+def arena(folder: Path, servers: Servers, **options: Any) -> Iterator[Arena]:
+    """An arena, closed in the end."""
+    place = Arena(folder, servers, **options)
+    try:
+        yield place
+    finally:
+        place.close()

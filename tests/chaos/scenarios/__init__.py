@@ -1,0 +1,1 @@
+"""Scenarios: each sets clients to work in an arena, lets a fault happen, and returns figures."""

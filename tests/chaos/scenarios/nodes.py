@@ -1,0 +1,88 @@
+"""Nodes that are killed, frozen, and asked to go."""
+
+import time
+
+from tests.chaos import nemesis
+from tests.chaos.arena import Arena
+from tests.chaos.evidence import Evidence
+from tests.chaos.figures import Figure, counted, percentile
+
+_TERMINAL_S = 15.0  # from a worker's death until its readers have heard of it
+
+
+def kill9(arena: Arena, *, streams: int = 200, pace_ms: float = 100, after_s: float = 3.0) -> list[Figure]:
+    """Kill one of two workers while both write answers."""
+    # Those that lose their worker last well beyond the reaping: what ends by itself before that would prove nothing.
+    crowd, (doomed, other) = arena.crowd, arena.nodes
+    short, long = (int((after_s + seconds) * 1000 / pace_ms) for seconds in (5, 25))
+    asked = crowd.start_all(
+        crowd.ask(words=long if n % 2 else short, pace_ms=pace_ms, port=doomed.port if n % 2 else other.port)
+        for n in range(streams)
+    )
+    crowd.wait_begun(streams)
+    time.sleep(after_s)
+    killed_at = nemesis.kill_worker(arena.nodes[0])
+    crowd.wait(asked, 120)
+    arena.settle()
+    evidence = arena.evidence()
+    orphans = {key for key, row in evidence.generations.items() if row["end_reason"] == "node_lost"}
+    ends = [
+        reading.frames[-1].at - killed_at
+        for reading in arena.history.readings
+        if reading.ended and reading.generation_id in orphans
+    ]
+    lost_s = [_lost_words(evidence, orphan) * pace_ms / 1000 for orphan in orphans]
+    return [
+        Figure("answers under way", streams),
+        Figure("answers that lost their worker", len(orphans)),
+        Figure("text lost, worst", max(lost_s, default=0), most=1 if arena.redis is None else 0.05, unit="s"),
+        Figure("text lost, median", percentile(lost_s, 0.5), unit="s"),
+        Figure("readers learn the end, worst", max(ends, default=0), most=_TERMINAL_S, unit="s"),
+        counted("broken invariants", arena.violations()),
+    ]
+
+
+def _lost_words(evidence: Evidence, generation_id: str) -> int:
+    sent = max((entry["text_sent"] for entry in evidence.calls_of(generation_id)), key=len, default="")
+    saved = evidence.messages[evidence.generations[generation_id]["message_id"]]["text"]
+    return len(sent.split()) - len(saved.split())
+
+
+def frozen_worker(arena: Arena, *, streams: int = 30, seconds: float = 20, pace_ms: float = 100) -> list[Figure]:
+    """Freeze a worker until others have taken over, and let it go on: it must not undo what they did."""
+    words = int((seconds + 10) * 1000 / pace_ms)
+    asked = arena.crowd.start_all(arena.crowd.ask(words=words, pace_ms=pace_ms) for _ in range(streams))
+    arena.crowd.wait_begun(streams)
+    with nemesis.frozen(*arena.nodes[0].worker_pids):
+        time.sleep(seconds)
+    arena.crowd.wait(asked, 120)
+    arena.settle()
+    return [Figure("answers under way", streams), counted("broken invariants", arena.violations())]
+
+
+def sigterm(arena: Arena, *, streams: int = 500, pace_ms: float = 200, graceful_s: float = 30) -> list[Figure]:
+    """Ask a node to go while it writes answers, of which every other one is too long to be finished."""
+    long, short = (int(seconds * 1000 / pace_ms) for seconds in (graceful_s * 3, graceful_s / 2))
+    node = arena.nodes[0]
+    crowd, other = arena.crowd, arena.nodes[-1].port
+    asked = crowd.start_all(
+        crowd.ask(words=short if n % 2 else long, pace_ms=pace_ms, port=node.port, others=[other])
+        for n in range(streams)
+    )
+    arena.crowd.wait_begun(streams)
+    started = time.monotonic()
+    served_after = nemesis.replace_node(arena, 0)
+    code = node.process.wait(graceful_s + 10)
+    gone_after = time.monotonic() - started
+    arena.crowd.wait(asked, 120)
+    arena.settle()
+    statuses = [row["status"] for row in arena.evidence().generations.values()]
+    return [
+        Figure("answers under way", streams),
+        Figure("finished", statuses.count("completed")),
+        Figure("interrupted with their partial saved", statuses.count("interrupted")),
+        Figure("exit code", code, most=0),
+        Figure("the node is gone", gone_after, most=graceful_s, unit="s"),
+        Figure("a new one serves at its port", served_after, most=3, unit="s"),
+        counted("broken invariants", arena.violations()),
+    ]
