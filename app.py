@@ -43,6 +43,7 @@ from services.generation_runner import GenerationRunner, StreamOptions
 from services.generation_service import GenerationService
 from services.generation_store import GenerationStore
 from services.health_service import HealthService
+from services.idempotency import Idempotency
 from services.login_guard import LoginGuard
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
@@ -125,6 +126,7 @@ def _services(
     heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
     event_streams = EventStreamService(unit_of_work, event_log, heartbeat_s)
     feed = SessionFeed(unit_of_work, event_streams, auth.recheck, heartbeat_s, most)
+    idempotency = Idempotency(unit_of_work, event_streams)
     gate = TargetGate.over(shared.breakers)
     chooser, planner = ModelChooser(providers, routes), TurnPlanner(gate.breakers.open_for, tokenizer.count)
     runner = GenerationRunner(
@@ -138,13 +140,13 @@ def _services(
     return Services(
         accounts=accounts,
         auth=auth,
-        chat=ChatService(unit_of_work, chooser, planner, runner, owner, most, _message_limits(settings)),
+        chat=ChatService(unit_of_work, chooser, planner, runner, owner, most, _message_limits(settings), idempotency),
         close=shared.close,
         event_streams=event_streams,
         feed=feed,
         generations=GenerationService(unit_of_work, runner),
         health=HealthService({"database": database.ping}, providers, shared.checks),
-        keeper=GenerationKeeper(runner, store),
+        keeper=GenerationKeeper(runner, store, idempotency.purge),
         providers=ProviderService(providers),
         routes=RouteService(providers, routes, gate.breakers),
         runner=runner,

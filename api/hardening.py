@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from domain.errors import AppError
 
 _EXPOSED = [
+    "Idempotent-Replayed",
     "RateLimit-Limit",
     "RateLimit-Remaining",
     "RateLimit-Reset",

@@ -61,6 +61,12 @@ class QueryModel(ApiModel):
         return super().model_json_schema(*args, **kwargs) if args or kwargs else _json_schema(cls)
 
 
+class HeaderModel(QueryModel):
+    """Base of header schemas: their fields have the header's name as alias."""
+
+    model_config = ConfigDict(populate_by_name=False)
+
+
 class PageQuery(QueryModel):
     """Which page of a list."""
 

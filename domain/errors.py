@@ -25,8 +25,9 @@ AppError(message, code)                   the message is for people, the code fo
     └── EmptyAnswer                       the answer is complete and says nothing
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
+Error = TypeVar("Error", bound="AppError")
 Stage = Literal["connect", "first_token", "idle", "total"]
 
 
@@ -202,3 +203,17 @@ class EmptyAnswer(ProviderError):
 
     code = "empty_answer"
     retryable = True
+
+
+def saved_failure(code: str, message: str) -> ProviderError:
+    """The failure of a generation again, from what was saved of it."""
+    if code == ProviderTimeout.code:
+        return ProviderTimeout(message, "total")  # which deadline it was makes no difference any more
+    if any(kind.code == code for kind in _with_descendants(InvalidInput)):
+        return ProviderRejected(message, code)  # what no target could be sent
+    kinds = _with_descendants(ProviderError)
+    return next((kind for kind in kinds if kind.code == code), ProviderError)(message, code)
+
+
+def _with_descendants(kind: type[Error]) -> list[type[Error]]:
+    return [kind, *(one for child in kind.__subclasses__() for one in _with_descendants(child))]

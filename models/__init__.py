@@ -3,6 +3,7 @@
 Importing this package registers every entity with the metadata (migrations need all of them).
 """
 
+from models.claim import ClaimEntity
 from models.database import db
 from models.generation import GenerationEntity
 from models.message import MessageEntity
@@ -10,6 +11,7 @@ from models.session import SessionEntity
 from models.user import InstallationEntity, SignInEntity, StreamTicketEntity, UserEntity
 
 __all__ = [
+    "ClaimEntity",
     "GenerationEntity",
     "InstallationEntity",
     "MessageEntity",

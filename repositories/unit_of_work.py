@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
+from repositories.claim_repository import ClaimRepository
 from repositories.database import Database
 from repositories.generation_repository import GenerationRepository
 from repositories.message_repository import MessageRepository
@@ -24,6 +25,7 @@ class UnitOfWork:
         self.sessions = SessionRepository(session)
         self.messages = MessageRepository(session)
         self.generations = GenerationRepository(session)
+        self.claims = ClaimRepository(session)
 
     def commit(self) -> None:
         """Make everything so far permanent."""

@@ -1,6 +1,6 @@
 """Turns of a chat: a message comes in, a generation answers it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import dropwhile
@@ -9,20 +9,20 @@ from domain.chat import ChatRequest, PromptMessage
 from domain.clock import now
 from domain.errors import Conflict, InvalidInput, LimitExceeded, NotFound
 from domain.generation import GenerationStatus
-from domain.identifiers import new_id
 from domain.messages import Message, MessageRole, Part, parts_from, text_of
 from domain.principal import Principal
-from models import GenerationEntity, MessageEntity, SessionEntity
+from models import MessageEntity, SessionEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
-from services.answer import columns_of
+from services.event_stream_service import Item
 from services.generation_runner import GenerationRunner, Live
-from services.generation_store import LEASE
+from services.idempotency import Begun, Claim, Idempotency
 from services.message_limits import MessageLimits
-from services.model_choice import ModelChoice, ModelChooser
+from services.model_choice import ModelChooser
 from services.prompt_builder import without_reasoning
 from services.session_service import SessionSettings, new_session, title_from_words
 from services.turn import Turn
 from services.turn_plan import Plan, TurnPlanner
+from services.turn_rows import Place, answer_at, generation_of, user_message_at
 
 _HISTORY = 400  # messages of the branch that are looked at for a prompt
 
@@ -34,23 +34,6 @@ class Asked:
     provider: str | None = None
     model: str | None = None
     settings: SessionSettings = field(default_factory=SessionSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a turn goes in its session: ``position`` of its first new message, which follows ``parent_id``."""
-
-    session: SessionEntity
-    parent_id: str | None
-    position: int
-    is_new: bool = False
-    rewinds: bool = False  # what the provider itself remembers of the session goes further than this
-    answers_parent: bool = False  # the question is there already
-
-    @property
-    def context_start(self) -> int:
-        """Position of the prompt's first message. A turn before a cleared context takes the clearing back to itself."""
-        return min(self.session.context_start, self.position - self.answers_parent)
 
 
 class ChatService:
@@ -65,6 +48,7 @@ class ChatService:
         owner: str,
         max_streams_per_user: int,
         limits: MessageLimits,
+        idempotency: Idempotency,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._chooser = chooser
@@ -73,45 +57,80 @@ class ChatService:
         self._owner = owner
         self._max_streams_per_user = max_streams_per_user
         self._limits = limits
+        self._idempotency = idempotency
 
-    def send(self, principal: Principal, session_id: str | None, parts: Sequence[Part], asked: Asked) -> Live:
+    def send(
+        self,
+        principal: Principal,
+        session_id: str | None,
+        parts: Sequence[Part],
+        asked: Asked,
+        claim: Claim | None = None,
+    ) -> Begun:
         """Store a user message, and begin to answer it. Without a session, one is made with the asked settings.
+
+        With a ``claim``, here and below, all of that happens once: whoever makes it again gets the same turn.
 
         Raises NotFound, TooLarge, UnsupportedInput (pictures for a model that cannot see), ContextTooLong,
         ProviderUnavailable (every provider that could answer is left alone for a moment), LimitExceeded, Unavailable,
         Conflict ``session_busy`` while the session's last answer is still running.
         """
         self._limits.check(parts)
-        place = self._end_of(principal, session_id, asked, parts)
-        return self._begin(principal, place, asked, list(parts))
 
-    def edit(self, principal: Principal, message_id: str, parts: Sequence[Part], asked: Asked) -> Live:
+        def begin() -> Live:
+            place = self._end_of(principal, session_id, asked, parts)
+            return self._begin(principal, place, asked, list(parts), claim)
+
+        return self._idempotency.once(principal, claim, begin)
+
+    def edit(
+        self,
+        principal: Principal,
+        message_id: str,
+        parts: Sequence[Part],
+        asked: Asked,
+        claim: Claim | None = None,
+    ) -> Begun:
         """Send a user message again in other words: the old one and what followed it stay as an alternative."""
         self._limits.check(parts)
-        with self._unit_of_work(writes=False) as uow:
-            old = _own_message(uow, principal, message_id, MessageRole.USER)
-            place = _Place(_session_of(uow, principal, old), old.parent_id, _position(old), rewinds=True)
-        return self._begin(principal, place, asked, list(parts))
 
-    def regenerate(self, principal: Principal, message_id: str | None, session_id: str | None, asked: Asked) -> Live:
+        def begin() -> Live:
+            with self._unit_of_work(writes=False) as uow:
+                old = _own_message(uow, principal, message_id, MessageRole.USER)
+                place = Place(_session_of(uow, principal, old), old.parent_id, _position(old), rewinds=True)
+            return self._begin(principal, place, asked, list(parts), claim)
+
+        return self._idempotency.once(principal, claim, begin)
+
+    def regenerate(
+        self,
+        principal: Principal,
+        message_id: str | None,
+        session_id: str | None,
+        asked: Asked,
+        claim: Claim | None = None,
+    ) -> Begun:
         """Answer again: the earlier answer stays as an alternative that can be chosen again.
 
         ``message_id`` is the answer (or the question) to repeat; with ``session_id`` alone, it is the session's last.
         """
-        with self._unit_of_work(writes=False) as uow:
-            if message_id is None:
-                message_id = _last_message_id(uow, principal, session_id)
-            message = uow.messages.get(message_id, principal.user_id)
-            if message is not None and message.role == MessageRole.ASSISTANT and message.parent_id:
-                message = uow.messages.get(message.parent_id, principal.user_id)
-            if message is None:
-                raise NotFound("There is no such message.", "message_not_found")
-            session, position = _session_of(uow, principal, message), _position(message) + 1
-            place = _Place(session, message.id, position, rewinds=True, answers_parent=True)
-        return self._begin(principal, place, asked, None)
 
-    def answer(self, live: Live) -> Message:
+        def begin() -> Live:
+            with self._unit_of_work(writes=False) as uow:
+                place = _place_after_question(uow, principal, message_id, session_id)
+            return self._begin(principal, place, asked, None, claim)
+
+        return self._idempotency.once(principal, claim, begin)
+
+    def events(self, principal: Principal, begun: Begun) -> Iterator[Item]:
+        """The events of the answer, from the first one on."""
+        return self._idempotency.events(principal, begun)
+
+    def answer(self, principal: Principal, begun: Begun) -> Message:
         """Wait for the answer. Raises the provider's error when it failed; what came before is kept in the session."""
+        live = begun.live
+        if live is None:
+            return self._idempotency.answer(principal, begun)
         live.finished.wait()
         message = live.message
         if live.error is not None and message is not None and message.status is GenerationStatus.FAILED:
@@ -122,32 +141,34 @@ class ChatService:
 
     # One turn, step by step
 
-    def _end_of(self, principal: Principal, session_id: str | None, asked: Asked, parts: Sequence[Part]) -> _Place:
+    def _end_of(self, principal: Principal, session_id: str | None, asked: Asked, parts: Sequence[Part]) -> Place:
         if session_id is None:
             wanted = self._chooser.resolve(asked.provider, asked.model)
             title = title_from_words(text_of(parts))
             session = new_session(principal, asked.settings, wanted.provider, wanted.model, title)
-            return _Place(session, None, 0, is_new=True)
+            return Place(session, None, 0, is_new=True)
         with self._unit_of_work(writes=False) as uow:
             session_row = uow.sessions.get(session_id, principal.user_id)
             if session_row is None:
                 raise NotFound("There is no such session.", "session_not_found")
             last = uow.messages.last(session_id, principal.user_id)
         if last is None:
-            return _Place(session_row, None, 0)
-        return _Place(session_row, last.id, (last.position or 0) + 1)
+            return Place(session_row, None, 0)
+        return Place(session_row, last.id, (last.position or 0) + 1)
 
-    def _begin(self, principal: Principal, place: _Place, asked: Asked, parts: list[Part] | None) -> Live:
+    def _begin(
+        self, principal: Principal, place: Place, asked: Asked, parts: list[Part] | None, claim: Claim | None
+    ) -> Live:
         """Store the turn (``parts`` is the user's message, None to answer the existing one) and start to answer it."""
         self._runner.check_open()
         session = place.session
         wanted = self._chooser.resolve(*_asked_model(asked, session), usual=session.provider)
         request = _request(principal, place, asked.settings, self._history(principal, place, parts))
         plan = self._planner.plan(wanted, request, session.upstream_provider)
-        turn = self._store(principal, place, plan, parts)
+        turn = self._store(principal, place, plan, parts, claim)
         return self._runner.submit(turn)
 
-    def _history(self, principal: Principal, place: _Place, parts: list[Part] | None) -> list[PromptMessage]:
+    def _history(self, principal: Principal, place: Place, parts: list[Part] | None) -> list[PromptMessage]:
         history = []
         if not place.is_new and place.position:
             with self._unit_of_work(writes=False) as uow:
@@ -164,11 +185,13 @@ class ChatService:
         said = (message for message in history if message.parts)
         return list(dropwhile(lambda message: message.role is not MessageRole.USER, said))
 
-    def _store(self, principal: Principal, place: _Place, plan: Plan, parts: list[Part] | None) -> Turn:
+    def _store(
+        self, principal: Principal, place: Place, plan: Plan, parts: list[Part] | None, claim: Claim | None
+    ) -> Turn:
         session, choice, moment = place.session, plan.first, now()
-        question = None if parts is None else _user_message(principal, place, parts)
-        answer = _assistant_message(principal, place, choice, question)
-        generation = _generation(answer, choice, self._owner)
+        question = None if parts is None else user_message_at(principal, place, parts)
+        answer = answer_at(principal, place, choice, question)
+        generation = generation_of(answer, choice, self._owner)
         title = title_from_words(text_of(parts or []))
         with self._unit_of_work() as uow:
             self._check_streams(uow, principal)
@@ -180,6 +203,8 @@ class ChatService:
                 uow.sessions.set_title(session.id, principal.user_id, title, "words", over=("none",))
             uow.messages.add(*([question] if question else []), answer)
             uow.generations.add(generation)
+            if claim is not None:
+                uow.claims.add(claim.entity(generation), moment)  # last: who waits for it holds all else that it needs
             uow.commit()
         return Turn(
             generation_id=generation.id,
@@ -203,7 +228,7 @@ class ChatService:
             raise LimitExceeded("Too many answers are running at once.", "too_many_streams", retry_after=5)
 
 
-def _take_place(uow: UnitOfWork, principal: Principal, place: _Place, moment: datetime) -> None:
+def _take_place(uow: UnitOfWork, principal: Principal, place: Place, moment: datetime) -> None:
     """Make sure of a place that was looked up before, and clear it where a turn rewinds.
 
     The session's row is changed first: it is the lock under which whatever changes the branch queues.
@@ -231,7 +256,7 @@ def _asked_model(asked: Asked, session: SessionEntity) -> tuple[str | None, str 
 
 
 def _request(
-    principal: Principal, place: _Place, settings: SessionSettings, history: Sequence[PromptMessage]
+    principal: Principal, place: Place, settings: SessionSettings, history: Sequence[PromptMessage]
 ) -> ChatRequest:
     """The turn for no model in particular, with the whole history."""
     session, temperature, max_tokens = place.session, settings.temperature, settings.max_tokens
@@ -248,57 +273,6 @@ def _request(
 
 def _prompt_message(row: MessageEntity) -> PromptMessage:
     return PromptMessage(MessageRole(row.role), without_reasoning(parts_from(row.parts)))
-
-
-def _user_message(principal: Principal, place: _Place, parts: list[Part]) -> MessageEntity:
-    return MessageEntity(
-        id=new_id("msg"),
-        session_id=place.session.id,
-        user_id=principal.user_id,
-        parent_id=place.parent_id,
-        position=place.position,
-        role=MessageRole.USER,
-        status=GenerationStatus.COMPLETED,
-        created_at=now(),
-        **columns_of(parts),
-    )
-
-
-def _assistant_message(
-    principal: Principal, place: _Place, choice: ModelChoice, question: MessageEntity | None
-) -> MessageEntity:
-    return MessageEntity(
-        id=new_id("msg"),
-        session_id=place.session.id,
-        user_id=principal.user_id,
-        parent_id=question.id if question else place.parent_id,
-        position=place.position + (1 if question else 0),
-        role=MessageRole.ASSISTANT,
-        status=GenerationStatus.RUNNING,
-        provider=choice.provider,
-        model=choice.model.name,
-        generation_id=new_id("gen"),
-        created_at=now(),
-        **columns_of([]),
-    )
-
-
-def _generation(answer: MessageEntity, choice: ModelChoice, owner: str) -> GenerationEntity:
-    return GenerationEntity(
-        id=answer.generation_id,
-        session_id=answer.session_id,
-        user_id=answer.user_id,
-        message_id=answer.id,
-        owner=owner,
-        epoch=1,
-        lease_until=now() + LEASE,
-        stop_requested=False,
-        status=GenerationStatus.RUNNING,
-        provider=choice.provider,
-        model=choice.model.name,
-        context_limit=choice.model.context_window,
-        created_at=answer.created_at,
-    )
 
 
 def _own_message(uow: UnitOfWork, principal: Principal, message_id: str, role: MessageRole) -> MessageEntity:
@@ -321,6 +295,19 @@ def _position(message: MessageEntity) -> int:
     if message.position is None:
         raise Conflict("Choose this alternative first.", "not_on_branch")
     return message.position
+
+
+def _place_after_question(
+    uow: UnitOfWork, principal: Principal, message_id: str | None, session_id: str | None
+) -> Place:
+    """Where another answer goes: beside the one that is named, or the session's last."""
+    message = uow.messages.get(message_id or _last_message_id(uow, principal, session_id), principal.user_id)
+    if message is not None and message.role == MessageRole.ASSISTANT and message.parent_id:
+        message = uow.messages.get(message.parent_id, principal.user_id)
+    if message is None:
+        raise NotFound("There is no such message.", "message_not_found")
+    session, position = _session_of(uow, principal, message), _position(message) + 1
+    return Place(session, message.id, position, rewinds=True, answers_parent=True)
 
 
 def _last_message_id(uow: UnitOfWork, principal: Principal, session_id: str | None) -> str:

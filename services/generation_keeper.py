@@ -14,16 +14,19 @@ log = structlog.get_logger()
 
 _TICK_S = 1.0
 _EVERY = 3  # ticks between leases and reapings
+_PURGE_EVERY_S = 60.0
 
 
 class GenerationKeeper:
     """One per worker, on a schedule of its own."""
 
-    def __init__(self, runner: GenerationRunner, store: GenerationStore) -> None:
+    def __init__(self, runner: GenerationRunner, store: GenerationStore, purge: Callable[[], None]) -> None:
         self._runner = runner
         self._store = store
+        self._purge_expired = purge
         self._thread: threading.Thread | None = None
         self._reap_from = 0.0
+        self._purge_from = 0.0
 
     def start(self) -> None:
         """Begin. To be called in the process that serves, not before it forks."""
@@ -41,7 +44,7 @@ class GenerationKeeper:
         """One round; leases and reaping only with ``all_duties``. A duty that fails does not keep the others."""
         duties = [self._save_texts, self._hear_stops]
         if all_duties:
-            duties = [self._renew_leases, *duties, self._reap]
+            duties = [self._renew_leases, *duties, self._reap, self._purge]
         try:
             for duty in duties:
                 self._do(duty)
@@ -78,3 +81,8 @@ class GenerationKeeper:
     def _reap(self) -> None:
         if time.monotonic() >= self._reap_from:
             self._store.reap()
+
+    def _purge(self) -> None:
+        if time.monotonic() >= self._purge_from:
+            self._purge_from = time.monotonic() + _PURGE_EVERY_S
+            self._purge_expired()

@@ -132,17 +132,19 @@ class Node:
         body = {"token": found[1], "username": "ada", "password": PASSWORD}
         return str(self.call("POST", "/api/v1/setup", body)["access_token"])
 
-    def call(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
+    def call(self, method: str, path: str, body: Any = None, token: str = "", **headers: str) -> Any:
         """The data of a successful call."""
-        with self.open(method, path, body, token) as response:
+        with self.open(method, path, body, token, **headers) as response:
             answer = json.loads(response.read())
         assert answer["success"], answer
         return answer["data"]
 
     @contextlib.contextmanager
-    def open(self, method: str, path: str, body: Any = None, token: str = "") -> Iterator[http.client.HTTPResponse]:
+    def open(
+        self, method: str, path: str, body: Any = None, token: str = "", **headers: str
+    ) -> Iterator[http.client.HTTPResponse]:
         """The response to a call, unread, on a connection of its own; leaving hangs up."""
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        headers |= {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             with connection.getresponse() as response:

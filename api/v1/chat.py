@@ -8,11 +8,12 @@ from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from api.context import principal, services
 from api.declarations import limited, returns, streams
+from api.idempotency import IdempotencyIn
 from api.message_schemas import AskIn, Identifier, MessageOut, UsageOut, UserMessageIn
 from api.route_headers import note_turn
 from api.schemas import ApiModel, QueryModel, ok
 from api.sse import event_stream
-from services.generation_runner import Live
+from services.idempotency import Begun
 
 bp = APIBlueprint(
     "chat", __name__, url_prefix="/api/v1/chat", abp_tags=[Tag(name="chat")], abp_security=[{"bearer": []}]
@@ -110,39 +111,41 @@ class SessionUsageOut(ApiModel):
 
 @bp.post("", **streams(_EVENTS, instead={200: ChatOut}))
 @limited("chat")
-def chat(body: StreamableChatIn) -> Response:
+def chat(header: IdempotencyIn, body: StreamableChatIn) -> Response:
     """Send a message. The answer comes whole, or as server-sent events with `stream: true`."""
-    return respond(_send(body), stream=body.stream)
+    return respond(_send(header, body), stream=body.stream)
 
 
 @bp.post("/stream", **streams(_EVENTS))
 @limited("chat")
-def chat_stream(body: ChatIn) -> Response:
+def chat_stream(header: IdempotencyIn, body: ChatIn) -> Response:
     """Send a message; the answer comes as server-sent events."""
-    return respond(_send(body), stream=True)
+    return respond(_send(header, body), stream=True)
 
 
 @bp.post("/completion", **returns(ChatOut))
 @limited("chat")
-def chat_completion(body: ChatIn) -> Response:
+def chat_completion(header: IdempotencyIn, body: ChatIn) -> Response:
     """Send a message; the answer comes whole."""
-    return respond(_send(body), stream=False)
+    return respond(_send(header, body), stream=False)
 
 
 @bp.post("/regenerate", **streams(_EVENTS, instead={200: ChatOut}))
 @limited("chat")
-def regenerate(body: RegenerateIn) -> Response:
+def regenerate(header: IdempotencyIn, body: RegenerateIn) -> Response:
     """Answer again. The earlier answer stays as an alternative."""
-    live = services().chat.regenerate(principal(), body.message_id, body.session_id, body.asked())
-    return respond(live, stream=body.stream)
+    claim = header.claim(body)
+    begun = services().chat.regenerate(principal(), body.message_id, body.session_id, body.asked(), claim)
+    return respond(begun, stream=body.stream)
 
 
 @bp.post("/edit", **streams(_EVENTS, instead={200: ChatOut}))
 @limited("chat")
-def edit(body: EditIn) -> Response:
+def edit(header: IdempotencyIn, body: EditIn) -> Response:
     """Send a message again in other words. The old one and what followed it stay as an alternative."""
-    live = services().chat.edit(principal(), body.message_id, body.parts(), body.asked())
-    return respond(live, stream=body.stream)
+    claim = header.claim(body)
+    begun = services().chat.edit(principal(), body.message_id, body.parts(), body.asked(), claim)
+    return respond(begun, stream=body.stream)
 
 
 @bp.post("/choose", **returns(MessageOut))
@@ -181,24 +184,19 @@ def usage(query: UsageQuery) -> Response:
     )
 
 
-def _send(body: ChatIn) -> Live:
-    return services().chat.send(principal(), body.session_id, body.parts(), body.asked())
+def _send(header: IdempotencyIn, body: ChatIn) -> Begun:
+    return services().chat.send(principal(), body.session_id, body.parts(), body.asked(), header.claim(body))
 
 
-def respond(live: Live, *, stream: bool) -> Response:
+def respond(begun: Begun, *, stream: bool) -> Response:
     """The answer of a turn that has begun."""
-    note_turn(live)
+    note_turn(begun)
     if stream:
-        response = event_stream(services().event_streams.tail(live.turn.generation_id))
-        response.headers["X-Generation-Id"] = live.turn.generation_id
-        response.headers["X-Session-Id"] = live.turn.session_id
+        response = event_stream(services().chat.events(principal(), begun))
+        response.headers["X-Generation-Id"] = begun.generation_id
+        response.headers["X-Session-Id"] = begun.session_id
         return response
-    message = MessageOut.of(services().chat.answer(live))
+    message = MessageOut.of(services().chat.answer(principal(), begun))
     return ok(
-        ChatOut(
-            session_id=live.turn.session_id,
-            generation_id=live.turn.generation_id,
-            message=message,
-            usage=message.usage,
-        )
+        ChatOut(session_id=begun.session_id, generation_id=begun.generation_id, message=message, usage=message.usage)
     )

@@ -11,13 +11,14 @@ from pydantic import Field
 
 from api.context import principal, services
 from api.declarations import accepts_ticket, limited, returns, streams
+from api.idempotency import IdempotencyIn
 from api.message_schemas import Identifier, MessageOut, UserMessageIn
 from api.named_events import NAMED_EVENT, generation_frames, last_place, session_frames
 from api.route_headers import note_turn
 from api.schemas import ApiModel, Nothing, PageOut, PageQuery, QueryModel, ok
 from api.sse import streamed
 from api.v1.sessions import SessionIn, SessionPath
-from services.generation_runner import Live
+from services.idempotency import Begun
 
 bp = APIBlueprint(
     "context",
@@ -119,9 +120,9 @@ def clear_conversation(path: ConversationPath) -> Response:
 
 @bp.post("/chat/<session_id>", **returns(AnswerOut))
 @limited("chat")
-def send(path: SessionPath, body: UserMessageIn) -> Response:
+def send(path: SessionPath, header: IdempotencyIn, body: UserMessageIn) -> Response:
     """Send a message; the answer comes whole."""
-    message = services().chat.answer(_begin(path, body))
+    message = services().chat.answer(principal(), _begin(path, header, body))
     return ok(AnswerOut(session_id=message.session_id, response=message.content))
 
 
@@ -142,17 +143,17 @@ def follow(path: SessionPath, query: FeedQuery) -> Response:
 
 @bp.post("/chat/<session_id>/stream", **streams(_EVENTS, instead={202: BegunOut}, event=NAMED_EVENT))
 @limited("chat")
-def begin(path: SessionPath, body: UserMessageIn) -> Response:
+def begin(path: SessionPath, header: IdempotencyIn, body: UserMessageIn) -> Response:
     """Send a message; the answer comes as named events.
 
     With `Accept: application/json` it is 202 at once, and the events go to those who follow the session.
     """
-    live = _begin(path, body)
+    begun = _begin(path, header, body)
     if request.accept_mimetypes.best_match(("text/event-stream", "application/json")) == "application/json":
-        return ok(BegunOut.model_validate(live.turn), 202)
-    generation_id = live.turn.generation_id
-    return streamed(generation_frames(generation_id, services().event_streams.tail(generation_id)))
+        return ok(BegunOut.model_validate(begun), 202)
+    return streamed(generation_frames(begun.generation_id, services().chat.events(principal(), begun)))
 
 
-def _begin(path: SessionPath, body: UserMessageIn) -> Live:
-    return note_turn(services().chat.send(principal(), path.session_id, body.parts(), body.asked()))
+def _begin(path: SessionPath, header: IdempotencyIn, body: UserMessageIn) -> Begun:
+    claim = header.claim(body)
+    return note_turn(services().chat.send(principal(), path.session_id, body.parts(), body.asked(), claim))

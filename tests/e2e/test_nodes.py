@@ -177,3 +177,30 @@ def test_an_answer_that_ends_while_the_database_is_away_is_saved_when_it_is_back
         assert (last["type"], last["message"]["status"], last["message"]["content"]) == ("complete", "completed", sent)
         assert _answer(node, token, stream.headers["X-Session-Id"])["content"] == sent
         assert "Traceback" not in node.log()
+
+
+def test_a_turn_whose_node_died_is_not_begun_again_by_a_retry_at_another(
+    nodes: tuple[Node, Node], provider: ScriptedProvider
+) -> None:
+    first, second = nodes
+    token = first.set_up()
+    key, body = {"Idempotency-Key": "once"}, {"message": LONG}
+    with first.open("POST", "/api/v1/chat/stream", body, token, **key) as stream:
+        while b'"type":"content"' not in stream.readline():
+            pass
+        time.sleep(2.5)  # long enough for a checkpoint
+        first.kill()
+    began = stream.headers["X-Generation-Id"]
+
+    with second.open("POST", "/api/v1/chat/stream", body, token, **key) as retried:
+        assert retried.headers["Idempotent-Replayed"] == "true"
+        events = _events(retried.read().decode())
+    with second.open("POST", "/api/v1/chat/stream", body, token, **key) as late:
+        again = _events(late.read().decode())
+
+    last = events[-1]["message"]
+    assert retried.headers["X-Generation-Id"] == last["generation_id"] == began
+    assert (last["status"], last["end_reason"]) == ("interrupted", "node_lost")
+    assert last["content"]
+    assert again[-1] == events[-1]
+    assert len(provider.log()) == 1
