@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.chaos.arena import Arena, arena
 from tests.chaos.figures import Figure
-from tests.chaos.scenarios import nodes, stops
+from tests.chaos.scenarios import nodes, readers, stops, stores
 from tests.servers import Servers
 
 Scenario = Callable[..., Sequence[Figure]]
@@ -24,6 +24,7 @@ class Entry:
     """A scenario, and the arena that it needs."""
 
     scenario: Scenario
+    needs_redis: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:
@@ -37,6 +38,10 @@ SCENARIOS = {
     "frozen": Entry(nodes.frozen_worker),
     "sigterm": Entry(nodes.sigterm),
     "stops": Entry(stops.stops),
+    "cuts": Entry(readers.cuts),
+    "redis-stopped": Entry(stores.redis_stopped, needs_redis=True),
+    "redis-frozen": Entry(stores.redis_frozen, needs_redis=True),
+    "database-stopped": Entry(stores.database_stopped),
 }
 
 
@@ -48,7 +53,7 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory(prefix="unichat-chaos-") as folder,
         closing(Servers()) as servers,
-        arena(Path(folder), servers, redis=options.redis, **entry.settings) as place,
+        arena(Path(folder), servers, redis=options.redis or entry.needs_redis, **entry.settings) as place,
     ):
         started = time.monotonic()
         figures = entry.scenario(place, **given)
@@ -60,7 +65,7 @@ def _print(
     options: argparse.Namespace, given: dict[str, Any], figures: Sequence[Figure], place: Arena, seconds: float
 ) -> None:
     sizes = " ".join(f"{name}={value:g}" for name, value in given.items())
-    print(f"\n{options.scenario}, Redis {'on' if options.redis else 'off'}, {sizes}: {seconds:.0f} s")
+    print(f"\n{options.scenario}, Redis {'on' if place.redis else 'off'}, {sizes}: {seconds:.0f} s")
     for figure in figures:
         print(f"  {figure}")
     for case in place.violations()[:20]:

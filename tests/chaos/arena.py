@@ -1,11 +1,10 @@
 """Where it happens: nodes on one MariaDB (and one Redis), a scripted provider, and a crowd of clients."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cable import Cable
 from tests.chaos.clients import Crowd
 from tests.chaos.evidence import Evidence, gather, wait_settled
 from tests.chaos.history import History
@@ -26,23 +25,21 @@ _SETTINGS = {
 
 
 class Arena:
-    """Everything of one scenario. ``settings`` are those of all nodes; the database is reached through a cable."""
+    """Everything of one scenario. ``settings`` are those of all nodes."""
 
     def __init__(self, folder: Path, servers: Servers, *, nodes: int = 2, redis: bool = False, **settings: Any) -> None:
         self._folder = folder
         with ExitStack() as cleanup:
-            server = servers.database("mariadb")
-            self.database_url = server.migrated_database()
-            cleanup.callback(server.drop, self.database_url)
-            self.database = cleanup.enter_context(Cable(server.port))
+            self.database = servers.database("mariadb")
+            self.database_url = self.database.migrated_database()
+            cleanup.callback(self.database.drop, self.database_url)
             self.provider = cleanup.enter_context(ScriptedProvider.start())
-            self.redis: Redis | None = servers.redis() if redis else None
+            self.redis = cleanup.enter_context(closing(Redis())) if redis else None
             self.settings = _SETTINGS | {
-                "DATABASE_URL": self.database_url.replace(f":{server.port}/", f":{self.database.port}/"),
+                "DATABASE_URL": self.database_url,
                 "OPENAI_BASE_URL": self.provider.openai_url,
             }
             if self.redis:
-                self.redis.flush()
                 self.settings["REDIS_URL"] = self.redis.url
             self.settings |= settings
             self.nodes: list[Node] = []

@@ -107,7 +107,8 @@ class Crowd:
                 if not turn.acknowledged:
                     return turn
                 reading = self._reading(turn.generation_id)
-                await self._read(reading, response, turn.port, cuts)
+                if 0 not in cuts:
+                    await self._read(reading, response, turn.port, cuts)
         except Cut:
             if not turn.acknowledged:
                 return turn
@@ -134,6 +135,12 @@ class Crowd:
         stop = Stop(generation_id, port, asked_at, time.monotonic(), status, state)
         self.history.stops.append(stop)
         return stop
+
+    async def keep_asking(self, over: threading.Event, *, pause_s: float = 0.2, **asking: Any) -> None:
+        """One turn after the other, in sessions of their own, until it is over."""
+        while not over.is_set():
+            await self.ask(**asking)
+            await asyncio.sleep(random.uniform(0, 2 * pause_s))
 
     async def get(self, path: str, *, port: int | None = None) -> int:
         """A request that only reads; its status, 0 if none came."""

@@ -33,22 +33,12 @@ def frozen(*pids: int) -> Iterator[None]:
 
 @contextmanager
 def away(server: Server) -> Iterator[None]:
-    """A server that is shut down, and comes back at the same port: a Redis with nothing in it."""
+    """A server that is shut down, and comes back at the same port; a Redis with nothing in it."""
     server.stop()
     try:
         yield
     finally:
         server.start()
-
-
-@contextmanager
-def cut_off(arena: Arena) -> Iterator[None]:
-    """A database that no node can reach."""
-    arena.database.cut()
-    try:
-        yield
-    finally:
-        arena.database.mend()
 
 
 def replace_node(arena: Arena, index: int) -> float:

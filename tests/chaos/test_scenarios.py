@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.arena import Arena, arena
 from tests.chaos.figures import Figure
-from tests.chaos.scenarios import nodes, stops
+from tests.chaos.scenarios import nodes, readers, stops, stores
 from tests.servers import Servers
 
 pytestmark = pytest.mark.chaos
@@ -54,3 +54,33 @@ def test_stops_at_any_moment_from_any_node(make_arena: ArenaFactory) -> None:
 
     assert place.violations() == []
     assert value(figures, "without an answer") == 0
+
+
+def test_readers_who_are_cut_off_after_each_event(make_arena: ArenaFactory) -> None:
+    place = make_arena()
+
+    figures = readers.cuts(place, words=8)
+
+    assert place.violations() == []
+    assert value(figures, "joined texts that differ") == 0
+    assert value(figures, "cuts") > 18
+
+
+@pytest.mark.parametrize("outage", [stores.redis_stopped, stores.redis_frozen])
+def test_redis_is_away(make_arena: ArenaFactory, outage: Callable[..., Sequence[Figure]]) -> None:
+    place = make_arena(redis=True)
+
+    figures = outage(place, seconds=3, clients=4)
+
+    assert place.violations() == []
+    assert value(figures, "answers 5xx, or none") == 0
+
+
+def test_the_database_is_away(make_arena: ArenaFactory) -> None:
+    place = make_arena()
+
+    figures = stores.database_stopped(place, seconds=5, streams=10)
+
+    assert place.violations() == []
+    assert value(figures, "of them not saved whole") == 0
+    assert value(figures, "not refused with 503 and Retry-After") == 0
