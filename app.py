@@ -12,18 +12,18 @@ if __name__ == "__main__":
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from flask_openapi import OpenAPI
 from gevent import get_hub, monkey
 
-from adapters.base_adapter import Deadlines
+from adapters.base_adapter import Deadlines, Providers
 from adapters.registry import load_providers
 from api.gateway import init_gateway
 from api.log_setup import configure_logging
-from api.openapi import openapi_app
+from api.openapi import VERSION, openapi_app
 from config import ConfigurationError, Settings, ai_providers, ai_routes, load_settings
 from domain.errors import Conflict, InvalidInput
 from domain.routes import Route
@@ -61,6 +61,8 @@ from services.tokenizer import Tokenizer
 from services.turn_plan import TurnPlanner
 from services.upstream import Upstream
 from services.user_service import UserService
+from telemetry.metrics import Metrics
+from telemetry.worker_state import Readings
 
 T = TypeVar("T")
 
@@ -76,14 +78,18 @@ def create_app(
     settings = settings or load_settings()
     configure_logging(level=settings.LOGGING_LEVEL, form=settings.LOG_FORMAT, file=settings.LOG_FILE)
     app = _flask(settings)
-    database = _database(app, settings)
-    shared = sharing(settings.REDIS_URL)
     entries = ai_providers(settings) if providers is None else providers
     if routes is None:
         routes = ai_routes(settings, entries)
-    app.extensions["unichat"] = _services(settings, database, shared, entries, routes)
-    _prepare_users(settings, app.extensions["unichat"], database)
-    init_gateway(app, settings, shared.counter)
+    adapters = load_providers(entries)
+    metrics = Metrics(VERSION, _targets(adapters, routes))
+    database = _database(app, settings, metrics)
+    shared = sharing(settings.REDIS_URL)
+    services = _services(settings, database, shared, adapters, routes, metrics)
+    metrics.watch(Readings(services.runner.count, database.connections, services.routes.broken_states))
+    app.extensions |= {"unichat": services, "metrics": metrics}
+    _prepare_users(settings, services, database)
+    init_gateway(app, settings, shared.counter, metrics.observer)
     return app
 
 
@@ -93,7 +99,7 @@ def _flask(settings: Settings) -> OpenAPI:
     return app
 
 
-def _database(app: OpenAPI, settings: Settings) -> Database:
+def _database(app: OpenAPI, settings: Settings, metrics: Metrics) -> Database:
     url = settings.database_url
     settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
     app.config["SQLALCHEMY_DATABASE_URI"] = url
@@ -106,23 +112,23 @@ def _database(app: OpenAPI, settings: Settings) -> Database:
     else:
         ensure_schema(url, MIGRATIONS, migrate=settings.AUTO_MIGRATE)
     with app.app_context():
-        return Database(db.engine)
+        return Database(db.engine, metrics.observer)
 
 
 def _services(
     settings: Settings,
     database: Database,
     shared: Sharing,
-    entries: Mapping[str, Mapping[str, Any]],
+    providers: Providers,
     routes: Mapping[str, Route],
+    metrics: Metrics,
 ) -> Services:
     unit_of_work = unit_of_work_on(database)
     auth, accounts, setup, users = _identity(settings, unit_of_work, shared.counter)
-    providers = load_providers(entries)
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
     event_log = EventLog()
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
-    store = GenerationStore(unit_of_work, tokenizer, owner)
+    store = GenerationStore(unit_of_work, tokenizer, owner, metrics.observer)
     heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
     event_streams = EventStreamService(unit_of_work, event_log, heartbeat_s)
     feed = SessionFeed(unit_of_work, event_streams, auth.recheck, heartbeat_s, most)
@@ -130,7 +136,7 @@ def _services(
     gate = TargetGate.over(shared.breakers)
     chooser, planner = ModelChooser(providers, routes), TurnPlanner(gate.breakers.open_for, tokenizer.count)
     runner = GenerationRunner(
-        Upstream(providers, gate, planner, _deadlines(settings)),
+        Upstream(providers, gate, planner, _deadlines(settings), observer=metrics.observer),
         event_log,
         store,
         StreamOptions(settings.USAGE_EMIT, settings.USAGE_PROVIDER_ONLY),
@@ -146,7 +152,8 @@ def _services(
         feed=feed,
         generations=GenerationService(unit_of_work, runner),
         health=HealthService({"database": database.ping}, providers, shared.checks),
-        keeper=GenerationKeeper(runner, store, idempotency.purge),
+        keeper=GenerationKeeper(runner, store, idempotency.purge, metrics.observer),
+        metrics_text=metrics.text,
         providers=ProviderService(providers),
         routes=RouteService(providers, routes, gate.breakers),
         runner=runner,
@@ -154,6 +161,15 @@ def _services(
         setup=setup,
         users=users,
     )
+
+
+def _targets(providers: Providers, routes: Mapping[str, Route]) -> Iterator[tuple[str, str]]:
+    """The (provider, model) pairs of the configuration: what metrics call by its name."""
+    for adapter in providers.values():
+        if adapter.enabled:
+            yield from ((adapter.name, model.name) for model in adapter.models)
+    for route in routes.values():
+        yield from ((target.provider, target.model) for target in route.targets)
 
 
 def _identity(

@@ -92,10 +92,11 @@ class Settings(BaseSettings):
     RATE_LIMIT_CHAT: str = "60 per minute"
     RATE_LIMIT_AUTH: str = "60 per minute"
 
-    # Logs
+    # Logs and metrics
     LOGGING_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     LOG_FORMAT: Literal["auto", "json", "text"] = "auto"
     LOG_FILE: str = ""
+    METRICS_TOKEN: SecretStr = SecretStr("")
 
     @field_validator("LOGGING_LEVEL", mode="before")
     @classmethod
@@ -146,6 +147,11 @@ class Settings(BaseSettings):
     def secret_key(self) -> str:
         """SECRET_KEY, else the one that was generated once and is kept in the data folder with mode 0600."""
         return self.SECRET_KEY.get_secret_value() or kept_secret(self.DATA_DIR / "secret_key")
+
+    @property
+    def metrics_token(self) -> str:
+        """METRICS_TOKEN, else the one that was generated once and is kept in the data folder with mode 0600."""
+        return self.METRICS_TOKEN.get_secret_value() or kept_secret(self.DATA_DIR / "metrics_token")
 
 
 def kept_secret(path: Path) -> str:

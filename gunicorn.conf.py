@@ -6,9 +6,12 @@ monkey.patch_all()
 
 import gc  # noqa: E402  # after the patch
 import logging  # noqa: E402
+import os  # noqa: E402
 import resource  # noqa: E402
+import shutil  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
+import tempfile  # noqa: E402
 import time  # noqa: E402
 from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -28,6 +31,7 @@ except ConfigurationError as error:
 
 _POLL_S = 0.1
 _SAVE_RESERVE_S = 5  # the arbiter kills at graceful_timeout; what must be saved has to be saved before that
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the library looks for it when it is imported
 _LAST_REQUESTS_S = 2  # requests that still run when no generation does any more
 
 
@@ -122,6 +126,27 @@ def post_worker_init(worker: Any) -> None:
         sys.stdout.flush()
 
 
+def child_exit(_server: Any, worker: Any) -> None:
+    """In the arbiter, after a worker's end: what it has counted stays, what it was (streams, memory) is gone."""
+    if _METRICS_FOLDER in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  # the arbiter stays small
+
+        mark_process_dead(worker.pid)
+
+
+def on_exit(_server: Any) -> None:
+    """In the arbiter, at the end."""
+    if _METRICS_FOLDER in os.environ:
+        shutil.rmtree(os.environ[_METRICS_FOLDER], ignore_errors=True)
+
+
+def _share_metrics() -> None:
+    """Make the folder in which the workers of this node put their figures; a reload goes on with the same."""
+    prefix = f"unichat-metrics-{os.getpid()}-"
+    if not Path(os.environ.get(_METRICS_FOLDER, "")).name.startswith(prefix):
+        os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix=prefix, dir=worker_tmp_dir)
+
+
 # Every stream is two sockets; many systems begin with 1024 descriptors, though they allow far more.
 _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 _wanted = 65_536 if _hard == resource.RLIM_INFINITY else min(_hard, 65_536)
@@ -143,5 +168,9 @@ http_parser = "auto"
 limit_request_line = 8190
 limit_request_field_size = 8190
 forwarded_allow_ips = ""  # forwarded headers are the application's matter: TRUSTED_PROXIES
+if workers > 1:
+    _share_metrics()
+else:
+    os.environ.pop(_METRICS_FOLDER, None)
 accesslog = None  # api.request_logging writes a better line
 loglevel = "warning"

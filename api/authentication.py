@@ -1,5 +1,6 @@
 """Who is calling, for every route: a route is closed unless it declares itself public."""
 
+import hmac
 from typing import Any
 
 import flask_jwt_extended as jwt
@@ -27,11 +28,21 @@ def enforce() -> None:
     view: Any = current_app.view_functions.get(request.endpoint or "")
     if view is None or request.method == "OPTIONS" or getattr(view, "is_public", False):
         return
+    if getattr(view, "is_for_metrics", False):
+        _check_metrics_token()
+        return
     if getattr(view, "accepts_ticket", False) and not request.headers.get("Authorization"):
         _redeem_ticket()
     caller = principal()
     if getattr(view, "is_admin_only", False) and not caller.is_admin:
         raise PermissionDenied("Only administrators may do this.")
+
+
+def _check_metrics_token() -> None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    expected: str = current_app.config["METRICS_TOKEN"]
+    if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), expected.encode()):
+        raise NotAuthenticated("Send Authorization: Bearer and the token for metrics.")
 
 
 def _redeem_ticket() -> None:
@@ -49,9 +60,10 @@ def _principal_of_bearer() -> Principal:
     return services().auth.authenticate(sign_in_id=claims["sid"], user_id=claims["sub"])
 
 
-def init_authentication(app: Flask, secret_key: str, access_ttl_s: int) -> None:
+def init_authentication(app: Flask, secret_key: str, access_ttl_s: int, metrics_token: str) -> None:
     """Set up tokens: HS256 only, with issuer, audience and type checked."""
     app.config.update(
+        METRICS_TOKEN=metrics_token,
         JWT_SECRET_KEY=secret_key,
         JWT_ALGORITHM="HS256",
         JWT_DECODE_ALGORITHMS=["HS256"],

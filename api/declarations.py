@@ -37,6 +37,12 @@ def admin_only(view: View) -> View:
     return view
 
 
+def for_metrics(view: View) -> View:
+    """Only who has the token for metrics may call this route: no user, and no administrator either."""
+    view.is_for_metrics = True  # type: ignore[attr-defined]  # functions take attributes
+    return view
+
+
 def limited(limit_class: LimitClass) -> Callable[[View], View]:
     """Put this route under another limit than the general one."""
 

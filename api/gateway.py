@@ -13,14 +13,15 @@ from api.limits import HitCounter, init_limits
 from api.request_logging import init_request_logging
 from api.route_headers import init_route_headers
 from config import Settings
+from domain.observer import Observer
 
 
-def init_gateway(app: OpenAPI, settings: Settings, counter: HitCounter) -> None:
+def init_gateway(app: OpenAPI, settings: Settings, counter: HitCounter, observer: Observer) -> None:
     """Everything between the socket and the services. The order of the hooks is the order of a request's checks."""
     init_errors(app)
     init_hardening(app, max_body=settings.MAX_BODY_BYTES, trusted_proxies=settings.TRUSTED_PROXIES)
-    init_authentication(app, settings.secret_key, settings.ACCESS_TOKEN_TTL_S)
-    init_request_logging(app)
+    init_authentication(app, settings.secret_key, settings.ACCESS_TOKEN_TTL_S, settings.metrics_token)
+    init_request_logging(app, observer)
     init_route_headers(app)
     app.before_request(identify)
     limits = {"general": settings.RATE_LIMIT, "chat": settings.RATE_LIMIT_CHAT, "auth": settings.RATE_LIMIT_AUTH}

@@ -18,9 +18,11 @@ from domain import events
 
 Json = dict[str, Any]
 
+VERSION = "0.1.0"
+
 _INFO = Info(
     title="UniChat",
-    version="0.1.0",
+    version=VERSION,
     description=(
         "One chat API over every AI provider.\n\n"
         "Successes are `{success: true, data, error: null}`, failures `{success: false, data: null, error, code, "
@@ -29,6 +31,7 @@ _INFO = Info(
 )
 _SECURITY_SCHEMES: dict[str, SecurityScheme | Json] = {
     "bearer": SecurityScheme(type="http", scheme="bearer", bearerFormat="JWT", description="The access token."),
+    "metrics": SecurityScheme(type="http", scheme="bearer", description="METRICS_TOKEN."),
     "ticket": SecurityScheme.model_validate(
         {
             "type": "apiKey",
@@ -122,6 +125,8 @@ def _successes(operation: Json) -> Json:
 def _security(view: Any) -> list[Json]:
     if getattr(view, "is_public", False):
         return []
+    if getattr(view, "is_for_metrics", False):
+        return [{"metrics": []}]
     return [{"bearer": []}, {"ticket": []}] if getattr(view, "accepts_ticket", False) else [{"bearer": []}]
 
 

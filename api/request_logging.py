@@ -1,4 +1,4 @@
-"""Request ids, and one log line for each request: when its last byte is sent, with the time to its first."""
+"""Request ids, and the account of each request when its last byte is sent: a log line, and what observers count."""
 
 import re
 import time
@@ -10,14 +10,15 @@ from flask import Flask, Response, g, request
 
 from api.context import client_address, optional_principal
 from domain.identifiers import new_id
+from domain.observer import Observer, RequestEnd
 
 log = structlog.get_logger()
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-def init_request_logging(app: Flask) -> None:
-    """Give each request an id, return it, and log the request. Bodies and query strings are never logged."""
+def init_request_logging(app: Flask, observer: Observer) -> None:
+    """Give each request an id, return it, log and count the request. Bodies and query strings are never logged."""
 
     @app.before_request
     def _begin() -> None:
@@ -30,54 +31,59 @@ def init_request_logging(app: Flask) -> None:
     @app.after_request
     def _answer(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
-        line = _Line(response.status_code)
+        account = _Account(response, observer)
         if response.is_streamed:
             source = response.response
-            response.response = line.watch(response.iter_encoded(), source)
+            response.response = account.watch(response.iter_encoded(), source)
             response.call_on_close(partial(_close, source))  # a body that is never begun has no end either
-        response.call_on_close(line.write)
+        response.call_on_close(account.close)
         return response
 
 
-class _Line:
-    """The log line of one request; it takes what it needs while the request is there."""
+class _Account:
+    """The account of one request; it takes what it needs while the request is there."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, response: Response, observer: Observer) -> None:
         caller = optional_principal()
         self._started: float = g.started
         self._first_byte: float | None = None
+        self._observer = observer
+        self._is_stream = response.mimetype == "text/event-stream"
+        self._route = request.url_rule.rule if request.url_rule else None
+        self._method, self._status, self._code = request.method, response.status_code, g.get("error_code")
         self._fields = {
             "request_id": g.request_id,
-            "method": request.method,
+            "method": self._method,
             "path": request.path,
-            "route": request.url_rule.rule if request.url_rule else None,
-            "status": status,
-            "code": g.get("error_code"),
+            "route": self._route,
+            "status": self._status,
+            "code": self._code,
             "user_id": caller.user_id if caller else None,
             "address": client_address(),
         }
 
     def watch(self, body: Iterable[bytes], source: object) -> Iterator[bytes]:
         """The same body, which is read from ``source``; notes when its first piece goes out."""
+        if self._is_stream:
+            self._observer.stream_began(self._route or "")
         try:
             for piece in body:
                 if self._first_byte is None:
                     self._first_byte = time.perf_counter()
                 yield piece
         finally:
+            if self._is_stream:
+                self._observer.stream_ended(self._route or "")
             _close(body)
             _close(source)
 
-    def write(self) -> None:
+    def close(self) -> None:
         """The response is over, or its client has gone."""
         now = time.perf_counter()
-        first = self._first_byte or now
-        log.info(
-            "request",
-            **self._fields,
-            duration_ms=round((now - self._started) * 1000, 2),
-            ttft_ms=round((first - self._started) * 1000, 2),
-        )
+        seconds, first_byte_s = now - self._started, (self._first_byte or now) - self._started
+        log.info("request", **self._fields, duration_ms=round(seconds * 1000, 2), ttft_ms=round(first_byte_s * 1000, 2))
+        told = first_byte_s if self._is_stream else None
+        self._observer.request_ended(RequestEnd(self._route, self._method, self._status, self._code, seconds, told))
 
 
 def _close(source: object) -> None:

@@ -2,14 +2,16 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.orm import Session, sessionmaker
 
 from domain.errors import AppError, Conflict, InvalidInput, Unavailable
+from domain.observer import NOBODY, Observer
 from repositories import sqlite
 
 _CONNECT_TIMEOUT_S = 3
@@ -50,8 +52,9 @@ def engine_options(url: str, pool_size: int) -> dict[str, Any]:
 class Database:
     """Opens short transactions on one engine. Nothing that waits for the network may run inside one."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, observer: Observer = NOBODY) -> None:
         self.engine = engine
+        self._observer = observer
         self._sessions = sessionmaker(engine, expire_on_commit=False, autoflush=False)
         # SQLite has one writer: in this process they queue here, fairly and without polling its lock.
         self._writer: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
@@ -67,12 +70,25 @@ class Database:
 
         Raises :class:`Conflict` for a broken constraint, :class:`Unavailable` when the database cannot serve.
         """
+        asked = time.monotonic()
         with self._writer if writes else contextlib.nullcontext(), self._sessions() as session:
             try:
                 session.connection(execution_options={"writes": writes})
+                self._observer.connection_taken(time.monotonic() - asked)
                 yield session
             except exc.SQLAlchemyError as error:
-                raise mapped(error) from error
+                raise self._noted(error) from error
+
+    def connections(self) -> tuple[int, int]:
+        """How many are in use now, and may be at most."""
+        pool = cast("sa.QueuePool", self.engine.pool)
+        return pool.checkedout(), pool.size()
+
+    def _noted(self, error: exc.SQLAlchemyError) -> AppError | exc.SQLAlchemyError:
+        found = mapped(error)
+        if isinstance(found, Unavailable):
+            self._observer.database_failed("pool_timeout" if isinstance(error, exc.TimeoutError) else "unavailable")
+        return found
 
     def ping(self) -> None:
         """Raises :class:`Unavailable` unless the database answers."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from domain.errors import Unavailable
+from domain.observer import NOBODY, Observer
 from services.generation_runner import GenerationRunner
 from services.generation_store import LEASE, GenerationStore
 
@@ -20,10 +21,17 @@ _PURGE_EVERY_S = 60.0
 class GenerationKeeper:
     """One per worker, on a schedule of its own."""
 
-    def __init__(self, runner: GenerationRunner, store: GenerationStore, purge: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        runner: GenerationRunner,
+        store: GenerationStore,
+        purge: Callable[[], None],
+        observer: Observer = NOBODY,
+    ) -> None:
         self._runner = runner
         self._store = store
         self._purge_expired = purge
+        self._observer = observer
         self._thread: threading.Thread | None = None
         self._reap_from = 0.0
         self._purge_from = 0.0
@@ -54,12 +62,17 @@ class GenerationKeeper:
             log.warning("generation_keeper_waits", error=error.message)
 
     def _do(self, duty: Callable[[], None]) -> None:
+        began, failed = time.monotonic(), False
         try:
             duty()
         except Unavailable:
+            failed = True
             raise
         except Exception:
+            failed = True
             log.exception("generation_keeper_failed", duty=duty.__name__)
+        finally:
+            self._observer.duty_ended(duty.__name__.strip("_"), time.monotonic() - began, failed=failed)
 
     def _renew_leases(self) -> None:
         if live := self._runner.all():

@@ -14,7 +14,8 @@ from domain.generation import EndReason, GenerationStatus
 from domain.messages import Message, text_of
 from repositories.event_log import EventLog
 from services.answer import Answer
-from services.generation_store import GenerationStore, Outcome
+from services.generation_ends import Outcome
+from services.generation_store import GenerationStore
 from services.turn import Turn
 from services.upstream import Upstream
 from services.upstream_handle import UpstreamHandle
@@ -116,6 +117,10 @@ class GenerationRunner:
     def all(self) -> list[Live]:
         """Every generation that runs here now."""
         return list(self._live.values())
+
+    def count(self) -> int:
+        """How many run here now."""
+        return len(self._live)
 
     def stop(self, generation_id: str) -> GenerationStatus | None:
         """Stop it, and wait a little; how it was saved, or RUNNING if that is still under way.

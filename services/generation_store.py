@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from typing import Any
@@ -10,13 +9,15 @@ from typing import Any
 import structlog
 
 from domain.clock import now
-from domain.errors import ProviderError, Unavailable
+from domain.errors import Unavailable
 from domain.generation import EndReason, GenerationStatus
 from domain.messages import Message
+from domain.observer import NOBODY, Observer
 from domain.usage import Usage, UsageSource
 from models import GenerationEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.answer import Answer, columns_of
+from services.generation_ends import Outcome, end_of, reaped
 from services.message_view import message_view
 from services.prompt_builder import prompt_tokens
 from services.tokenizer import Tokenizer
@@ -29,28 +30,16 @@ _SAVE_FOR_S = 120.0  # a database that comes back within this loses no answer
 _SAVE_EVERY_S = (0.1, 0.2, 0.5, 1, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a generation ended."""
-
-    status: GenerationStatus
-    end_reason: EndReason
-    usage: Usage | None
-    error: ProviderError | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether the model said all that it wanted to: half a tool call must never be made."""
-        return self.end_reason in (EndReason.STOP, EndReason.TOOL_CALLS)
-
-
 class GenerationStore:
     """The record of generations, for the worker ``owner``."""
 
-    def __init__(self, unit_of_work: OpenUnitOfWork, tokenizer: Tokenizer, owner: str) -> None:
+    def __init__(
+        self, unit_of_work: OpenUnitOfWork, tokenizer: Tokenizer, owner: str, observer: Observer = NOBODY
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._tokenizer = tokenizer
         self.owner = owner
+        self._observer = observer
 
     def usage_of(self, turn: Turn, answer: Answer, *, provider_only: bool) -> Usage | None:
         """The provider's count, else our own; None where only the provider's counts and it gave none."""
@@ -102,6 +91,8 @@ class GenerationStore:
             message = self._saved(uow, turn)
             if won:
                 uow.commit()
+        if won:
+            self._observer.generation_ended(end_of(turn, answer, outcome))
         return message
 
     def _saved(self, uow: UnitOfWork, turn: Turn) -> Message | None:
@@ -164,6 +155,8 @@ class GenerationStore:
                 uow.messages.write(entity.message_id, entity.user_id, **end)
                 uow.commit()
                 log.warning("generation_reaped", generation_id=entity.id, owner=entity.owner)
+        if won:
+            self._observer.generation_ended(reaped(entity))
         return won
 
 

@@ -32,6 +32,7 @@ class Services:
     generations: GenerationService
     health: HealthService
     keeper: GenerationKeeper
+    metrics_text: Callable[[], bytes]
     providers: ProviderService
     routes: RouteService
     runner: GenerationRunner

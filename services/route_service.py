@@ -67,6 +67,10 @@ class RouteService:
         """Every target whose breaker is not closed."""
         return [BrokenTarget(target, self._breaker(target)) for target in sorted(self._breakers.states())]
 
+    def broken_states(self) -> dict[str, str]:
+        """The same in a word each, by target."""
+        return {one.target: one.breaker.state for one in self.broken()}
+
     def _view(self, target: Target) -> TargetView:
         return TargetView(
             target.provider,

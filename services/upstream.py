@@ -27,6 +27,7 @@ from domain.deltas import (
     ToolCallDelta,
     UsageReport,
 )
+from domain.observer import NOBODY, Observer
 from services.circuit_breaker import Admission
 from services.journey import Journey
 from services.model_choice import ModelChoice, Passed
@@ -57,6 +58,7 @@ class Upstream:
         *,
         now: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
+        observer: Observer = NOBODY,
     ) -> None:
         self.providers = providers
         self.gate = gate
@@ -65,6 +67,7 @@ class Upstream:
         self.policy = policy or RetryPolicy()
         self.now = now
         self.draw = draw
+        self.observer = observer
         self._unstreamed: dict[str, float] = {}  # target -> until when it is asked for whole answers
 
     def answer(self, plan: Plan, handle: UpstreamHandle) -> Generator[Delta, None, None]:
@@ -158,6 +161,7 @@ class _Turn:
         finally:
             attempt.ms = (self._upstream.now() - started) * 1000
             _write_log(attempt)
+            self._upstream.observer.attempt_ended(self._handle.last_end)
 
     def _deltas_of(self, attempt: Attempt, admission: Admission, started: float) -> Iterator[Delta]:
         """What the reader gets of one attempt. Raises EmptyAnswer when it is complete and has said nothing."""

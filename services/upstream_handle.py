@@ -6,6 +6,7 @@ from typing import Literal
 
 from adapters.base_adapter import Deadlines, UpstreamCall
 from domain.chat import ChatRequest
+from domain.observer import AttemptEnd
 from domain.routes import target_name
 from domain.usage import Usage
 from services.model_choice import ModelChoice, Passed
@@ -84,6 +85,22 @@ class UpstreamHandle:
     def attempts(self) -> list[Attempt]:
         """Every request that was sent, in order."""
         return [step for step in self.trace if isinstance(step, Attempt)]
+
+    @property
+    def last_end(self) -> AttemptEnd:
+        """How the last request went, for those who count."""
+        *before, last = self.attempts
+        target, first_token_ms = last.choice.target, last.first_token_ms
+        again = any(one.choice.target == target for one in before)
+        return AttemptEnd(
+            provider=last.choice.provider,
+            model=last.choice.model.name,
+            outcome=last.outcome,
+            code=last.error_code,
+            seconds=last.ms / 1000,
+            first_token_s=None if first_token_ms is None else first_token_ms / 1000,
+            repeats=("retry" if again else "failover") if before else None,
+        )
 
     @property
     def route(self) -> str:

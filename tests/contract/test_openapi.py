@@ -49,6 +49,7 @@ ENDLESS = "GET /api/v1/chat/{session_id}/stream"
 NEVER_SUCCEED = {
     ENDLESS,
     "GET /api/v1/docs/{name}",
+    "GET /metrics",
     "POST /api/v1/auth/login",
     "POST /api/v1/auth/refresh",
     "POST /api/v1/auth/register",

@@ -1,0 +1,126 @@
+"""What the parts tell about their work, in plain values, to whoever measures it."""
+
+from dataclasses import dataclass
+
+from domain.generation import EndReason, GenerationStatus
+from domain.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnd:
+    """A response whose last byte is sent, or whose client has gone. ``route`` is the rule that matched, not the path.
+
+    ``code`` is that of the error body; ``first_byte_s`` is there for streams only. Seconds from the request's arrival.
+    """
+
+    route: str | None
+    method: str
+    status: int
+    code: str | None
+    seconds: float
+    first_byte_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """One request to a provider is over. ``repeats``: whether it was a retry or a failover after an earlier one."""
+
+    provider: str
+    model: str
+    outcome: str
+    code: str | None
+    seconds: float
+    first_token_s: float | None
+    repeats: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationEnd:
+    """A generation has ended and is saved so. Seconds count from its turn's beginning."""
+
+    provider: str
+    model: str
+    status: GenerationStatus
+    end_reason: EndReason
+    code: str | None
+    usage: Usage | None
+    seconds: float
+    first_token_s: float | None
+
+
+class Observer:
+    """Hears what happens, and here does nothing with it. Whatever a subclass does is quick and raises nothing."""
+
+    def request_ended(self, end: RequestEnd) -> None:
+        """A request is over."""
+
+    def stream_began(self, route: str) -> None:
+        """An event stream has begun to flow to a client."""
+
+    def stream_ended(self, route: str) -> None:
+        """It has ended, or its client has gone."""
+
+    def attempt_ended(self, end: AttemptEnd) -> None:
+        """A provider has answered or failed."""
+
+    def generation_ended(self, end: GenerationEnd) -> None:
+        """A generation has got its final state, by this worker."""
+
+    def duty_ended(self, duty: str, seconds: float, *, failed: bool) -> None:
+        """A duty of the generation keeper is done, or could not be."""
+
+    def connection_taken(self, waited_s: float) -> None:
+        """A transaction has its database connection."""
+
+    def database_failed(self, kind: str) -> None:
+        """A transaction failed since the database cannot serve: ``pool_timeout`` or ``unavailable``."""
+
+
+NOBODY = Observer()  # where nobody wants to know
+
+
+class Observers(Observer):
+    """Tells several."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._all = observers
+
+    def request_ended(self, end: RequestEnd) -> None:
+        """A request is over."""
+        for one in self._all:
+            one.request_ended(end)
+
+    def stream_began(self, route: str) -> None:
+        """An event stream has begun to flow to a client."""
+        for one in self._all:
+            one.stream_began(route)
+
+    def stream_ended(self, route: str) -> None:
+        """It has ended, or its client has gone."""
+        for one in self._all:
+            one.stream_ended(route)
+
+    def attempt_ended(self, end: AttemptEnd) -> None:
+        """A provider has answered or failed."""
+        for one in self._all:
+            one.attempt_ended(end)
+
+    def generation_ended(self, end: GenerationEnd) -> None:
+        """A generation has got its final state, by this worker."""
+        for one in self._all:
+            one.generation_ended(end)
+
+    def duty_ended(self, duty: str, seconds: float, *, failed: bool) -> None:
+        """A duty of the generation keeper is done."""
+        for one in self._all:
+            one.duty_ended(duty, seconds, failed=failed)
+
+    def connection_taken(self, waited_s: float) -> None:
+        """A transaction has its database connection."""
+        for one in self._all:
+            one.connection_taken(waited_s)
+
+    def database_failed(self, kind: str) -> None:
+        """A transaction failed since the database cannot serve."""
+        for one in self._all:
+            one.database_failed(kind)

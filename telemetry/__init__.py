@@ -1,0 +1,1 @@
+"""What the service tells operators about itself: it hears what happens, and hands it to Prometheus."""

@@ -1,0 +1,116 @@
+"""Generations and the providers behind them: outcomes, times, tokens."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from domain.observer import AttemptEnd, GenerationEnd, Observer
+from domain.usage import Usage
+from telemetry.buckets import SECONDS
+from telemetry.targets import Codes, Targets
+
+_TARGET = ["provider", "model"]
+
+
+class GenerationMetrics(Observer):
+    """Counts each generation once, where its final state is saved."""
+
+    def __init__(self, registry: CollectorRegistry, targets: Targets) -> None:
+        self._targets = targets
+        self._codes = Codes()
+        self._ended = Counter(
+            "unichat_generations",
+            "Generations that have ended, by status and end reason; node_lost are those of workers that died.",
+            [*_TARGET, "status", "end_reason"],
+            registry=registry,
+        )
+        self._failures = Counter(
+            "unichat_generation_failures",
+            "Generations without an answer, by the error's code.",
+            [*_TARGET, "code"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "unichat_generation_seconds",
+            "Time from a turn's beginning to its answer's end.",
+            _TARGET,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._first_token = Histogram(
+            "unichat_generation_first_token_seconds",
+            "Time from a turn's beginning to the first token, with all retries and waits.",
+            _TARGET,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "unichat_tokens",
+            "Tokens by kind and by who counted them; cached ones are a part of prompt, reasoning of completion.",
+            [*_TARGET, "kind", "source"],
+            registry=registry,
+        )
+
+    def generation_ended(self, end: GenerationEnd) -> None:
+        """Count it."""
+        target = self._targets.labels(end.provider, end.model)
+        self._ended.labels(*target, end.status, end.end_reason).inc()
+        self._seconds.labels(*target).observe(end.seconds)
+        if end.first_token_s is not None:
+            self._first_token.labels(*target).observe(max(0.0, end.first_token_s))
+        if end.code:
+            self._failures.labels(*target, self._codes.label(end.code)).inc()
+        for kind, count in _counts(end.usage):
+            self._tokens.labels(*target, kind, end.usage.source if end.usage else "").inc(count)
+
+
+class ProviderMetrics(Observer):
+    """Counts every request to a provider, those that were retried too."""
+
+    def __init__(self, registry: CollectorRegistry, targets: Targets) -> None:
+        self._targets = targets
+        self._codes = Codes()
+        self._calls = Counter(
+            "unichat_provider_calls",
+            "Requests to providers by outcome (answered, failed, stopped) and error code.",
+            [*_TARGET, "outcome", "code"],
+            registry=registry,
+        )
+        self._repeats = Counter(
+            "unichat_provider_repeats",
+            "Requests that were sent because an earlier one had failed: retry (same target) or failover.",
+            [*_TARGET, "kind"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "unichat_provider_call_seconds",
+            "Time of one request to a provider, to its end.",
+            _TARGET,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._first_token = Histogram(
+            "unichat_provider_first_token_seconds",
+            "Time of one request to a provider, to its first token.",
+            _TARGET,
+            buckets=SECONDS,
+            registry=registry,
+        )
+
+    def attempt_ended(self, end: AttemptEnd) -> None:
+        """Count it."""
+        target = self._targets.labels(end.provider, end.model)
+        self._calls.labels(*target, end.outcome, self._codes.label(end.code)).inc()
+        self._seconds.labels(*target).observe(end.seconds)
+        if end.first_token_s is not None:
+            self._first_token.labels(*target).observe(end.first_token_s)
+        if end.repeats:
+            self._repeats.labels(*target, end.repeats).inc()
+
+
+def _counts(usage: Usage | None) -> Iterator[tuple[str, int]]:
+    if usage is not None:
+        yield "prompt", usage.prompt_tokens
+        yield "completion", usage.completion_tokens
+        yield "cached", usage.cached_tokens
+        yield "reasoning", usage.reasoning_tokens
