@@ -86,7 +86,7 @@ def create_app(
     database = _database(app, settings, metrics)
     shared = sharing(settings.REDIS_URL)
     services = _services(settings, database, shared, adapters, routes, metrics)
-    metrics.watch(Readings(services.runner.count, database.connections, services.routes.broken_states))
+    metrics.watch(Readings(services.runner.count, database.connections, services.routes.broken_states, shared.checks))
     app.extensions |= {"unichat": services, "metrics": metrics}
     _prepare_users(settings, services, database)
     init_gateway(app, settings, shared.counter, metrics.observer)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from domain.errors import Unavailable
 from telemetry import process
 from telemetry.targets import Targets
 
@@ -15,11 +16,16 @@ _BREAKER = {"closed": 0, "trial": 1, "half_open": 2, "open": 3}
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Where the state of a worker is read. ``connections`` gives used and most, ``breakers`` the word per target."""
+    """Where the state of a worker is read.
+
+    ``connections`` gives used and most, ``breakers`` the word per target; ``helpers`` are asked by name, and raise
+    :class:`Unavailable` while the worker does without them.
+    """
 
     generations: Callable[[], int]
     connections: Callable[[], tuple[int, int]]
     breakers: Callable[[], Mapping[str, str]]
+    helpers: Mapping[str, Callable[[], None]]
 
 
 class WorkerState:
@@ -40,6 +46,13 @@ class WorkerState:
         gauge("unichat_workers", "Workers that live.").set(1)
         self._cpu = Counter("unichat_worker_cpu_seconds", "CPU time of the workers.", registry=registry)
         self._cpu_seen = 0.0
+        self._helpers = Gauge(
+            "unichat_helper_up",
+            "Whether a part answers without which the node is degraded.",
+            ["part"],
+            multiprocess_mode="livemin",
+            registry=registry,
+        )
         self._breakers = Gauge(
             "unichat_breaker_state",
             "Circuit breaker of a target: 0 closed, 1 on trial, 2 half open, 3 open.",
@@ -67,6 +80,8 @@ class WorkerState:
         self._cpu.inc(cpu - self._cpu_seen)
         self._cpu_seen = cpu
         self._read_breakers()
+        for name, check in self._readings.helpers.items():
+            self._helpers.labels(name).set(_answers(check))
 
     def _read_breakers(self) -> None:
         worst = dict.fromkeys(self._targets.known, 0)
@@ -76,3 +91,11 @@ class WorkerState:
             worst[labels] = max(worst.get(labels, 0), _BREAKER[word])
         for labels, state in worst.items():
             self._breakers.labels(*labels).set(state)
+
+
+def _answers(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except Unavailable:
+        return False
+    return True

@@ -13,6 +13,7 @@ from tests.chats import Begun, chat, ended, entry, eventually, services, told
 from tests.conftest import AppFactory
 from tests.exposition import Figures, scrape
 from tests.scripted_provider.client import ScriptedProvider
+from tests.servers import Redis
 
 TOKEN = "a-token-for-prometheus"
 KEY = "sk-canary-91b7"
@@ -207,6 +208,14 @@ def test_a_database_that_cannot_serve_is_counted(app: OpenAPI, user: Actor, tmp_
     database.write_bytes(content)
 
     assert (figures(app) - before).value("unichat_database_failures_total", kind="unavailable") >= 1
+
+
+def test_a_redis_that_goes_away_shows(make_app: AppFactory, own_redis: Redis) -> None:
+    app = make_app(REDIS_URL=own_redis.url, METRICS_TOKEN=TOKEN)
+    assert figures(app).value("unichat_helper_up", part="redis") == 1
+
+    own_redis.stop()
+    assert figures(app).value("unichat_helper_up", part="redis") == 0
 
 
 def test_nothing_secret_is_told(app: OpenAPI, user: Actor) -> None:
