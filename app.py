@@ -44,10 +44,12 @@ from services.generation_service import GenerationService
 from services.generation_store import GenerationStore
 from services.health_service import HealthService
 from services.idempotency import Idempotency
+from services.ledger import Ledger
 from services.login_guard import LoginGuard
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
 from services.passwords import Passwords
+from services.price_book import PriceBook
 from services.provider_service import ProviderService
 from services.registry import Services
 from services.route_service import RouteService
@@ -128,7 +130,8 @@ def _services(
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
     event_log = EventLog()
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
-    store = GenerationStore(unit_of_work, tokenizer, owner, metrics.observer)
+    ledger = Ledger(unit_of_work, tokenizer, PriceBook(unit_of_work, {}))
+    store = GenerationStore(unit_of_work, ledger, owner, metrics.observer)
     heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
     event_streams = EventStreamService(unit_of_work, event_log, heartbeat_s)
     feed = SessionFeed(unit_of_work, event_streams, auth.recheck, heartbeat_s, most)
@@ -140,13 +143,13 @@ def _services(
         event_log,
         store,
         StreamOptions(settings.USAGE_EMIT, settings.USAGE_PROVIDER_ONLY),
-        TitleService(unit_of_work, providers, on=settings.AUTO_TITLE).after_answer,
+        TitleService(unit_of_work, providers, ledger, on=settings.AUTO_TITLE).after_answer,
         feed.announce,
     )
     return Services(
         accounts=accounts,
         auth=auth,
-        chat=ChatService(unit_of_work, chooser, planner, runner, owner, most, _message_limits(settings), idempotency),
+        chat=ChatService(unit_of_work, chooser, planner, runner, owner, most, _message_limits(settings), idempotency, ledger),
         close=shared.close,
         event_streams=event_streams,
         feed=feed,

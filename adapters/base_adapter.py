@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from domain.chat import ChatRequest, ModelInfo
-from domain.deltas import Delta, Finish, TextDelta
+from domain.deltas import Delta, Finish
 from domain.errors import ProviderError, ProviderTimeout, Stage, UpstreamCut
 
 
@@ -208,9 +208,9 @@ class BaseAdapter(ABC):
         """
         return [model.name for model in self.models]
 
-    def title(self, request: ChatRequest, call: UpstreamCall) -> str:
+    def title(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         """The answer to ``request``, which asks the model to name an exchange. Raises as :meth:`stream` does."""
-        return "".join(delta.text for delta in self.stream(request, call) if isinstance(delta, TextDelta))
+        return self.stream(request, call)
 
 
 Providers = Mapping[str, BaseAdapter]

@@ -25,7 +25,7 @@ from adapters.failures import decode_or_fail
 from adapters.http_adapter import HttpAdapter
 from adapters.openai_wire import plain_text
 from domain.chat import Capabilities, ChatRequest, ModelInfo, PromptMessage
-from domain.deltas import Delta
+from domain.deltas import Delta, Finish, TextDelta
 from domain.errors import ProviderError, UnsupportedInput
 from domain.messages import Image, MessageRole
 
@@ -121,7 +121,7 @@ class DifyAdapter(HttpAdapter):
         with suppress(ProviderError):  # it was worth a try, and the reader has left already
             self.transport.request_json("POST", path, UpstreamCall(_STOP_DEADLINES), body)
 
-    def title(self, request: ChatRequest, call: UpstreamCall) -> str:
+    def title(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         """The name that Dify itself gives the conversation in ``upstream_state``.
 
         Raises a :class:`ProviderError`, and UnsupportedInput when there is no conversation yet.
@@ -133,7 +133,7 @@ class DifyAdapter(HttpAdapter):
         named: _Named = decode_or_fail(
             _decode_named, self.transport.request_json("POST", path, call, body), self.failures
         )
-        return named.name
+        yield from (TextDelta(named.name), Finish("stop"))
 
 
 def _user(request: ChatRequest) -> str:

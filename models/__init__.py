@@ -3,18 +3,24 @@
 Importing this package registers every entity with the metadata (migrations need all of them).
 """
 
+from models.budget import BudgetEntity
 from models.claim import ClaimEntity
 from models.database import db
 from models.generation import GenerationEntity
+from models.ledger import LedgerEntity
 from models.message import MessageEntity
+from models.price import PriceEntity
 from models.session import SessionEntity
 from models.user import InstallationEntity, SignInEntity, StreamTicketEntity, UserEntity
 
 __all__ = [
+    "BudgetEntity",
     "ClaimEntity",
     "GenerationEntity",
     "InstallationEntity",
+    "LedgerEntity",
     "MessageEntity",
+    "PriceEntity",
     "SessionEntity",
     "SignInEntity",
     "StreamTicketEntity",

@@ -43,6 +43,9 @@ def _ascii(length: int) -> sa.types.TypeEngine[str]:
 # MySQL's TEXT ends at 64 KiB; an answer may not.
 LongText = sa.Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_unicode_ci"), "mysql", "mariadb")
 
+# Compared character by character: MySQL's usual collations take é for e, and so one person for another.
+ExactText = sa.String(255).with_variant(mysql.VARCHAR(255, collation="utf8mb4_bin"), "mysql", "mariadb")
+
 Id = Annotated[str, mapped_column(_ascii(40))]
 Code = Annotated[str, mapped_column(_ascii(64))]
 

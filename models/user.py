@@ -3,13 +3,9 @@
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.database import Base, Code, Id
-
-# Compared character by character: MySQL's usual collations take é for e, and so one person for another.
-_exact = sa.String(255).with_variant(mysql.VARCHAR(255, collation="utf8mb4_bin"), "mysql", "mariadb")
+from models.database import Base, Code, ExactText, Id
 
 
 class UserEntity(Base):
@@ -19,8 +15,8 @@ class UserEntity(Base):
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     username: Mapped[str]
-    login_name: Mapped[str] = mapped_column(_exact, unique=True)
-    email: Mapped[str | None] = mapped_column(_exact, unique=True)
+    login_name: Mapped[str] = mapped_column(ExactText, unique=True)
+    email: Mapped[str | None] = mapped_column(ExactText, unique=True)
     password_hash: Mapped[str]
     role: Mapped[Code]
     is_active: Mapped[bool]

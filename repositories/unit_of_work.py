@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 from repositories.claim_repository import ClaimRepository
 from repositories.database import Database
 from repositories.generation_repository import GenerationRepository
+from repositories.ledger_repository import LedgerRepository
 from repositories.message_repository import MessageRepository
+from repositories.price_repository import PriceRepository
 from repositories.session_repository import SessionRepository
 from repositories.sign_in_repository import SignInRepository
 from repositories.user_repository import UserRepository
@@ -26,6 +28,8 @@ class UnitOfWork:
         self.messages = MessageRepository(session)
         self.generations = GenerationRepository(session)
         self.claims = ClaimRepository(session)
+        self.ledger = LedgerRepository(session)
+        self.prices = PriceRepository(session)
 
     def commit(self) -> None:
         """Make everything so far permanent."""

@@ -16,6 +16,7 @@ from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.event_stream_service import Item
 from services.generation_runner import GenerationRunner, Live
 from services.idempotency import Begun, Claim, Idempotency
+from services.ledger import Ledger
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
 from services.prompt_builder import without_reasoning
@@ -49,6 +50,7 @@ class ChatService:
         max_streams_per_user: int,
         limits: MessageLimits,
         idempotency: Idempotency,
+        ledger: Ledger,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._chooser = chooser
@@ -58,6 +60,7 @@ class ChatService:
         self._max_streams_per_user = max_streams_per_user
         self._limits = limits
         self._idempotency = idempotency
+        self._ledger = ledger
 
     def send(
         self,
@@ -193,6 +196,7 @@ class ChatService:
         answer = answer_at(principal, place, choice, question)
         generation = generation_of(answer, choice, self._owner)
         title = title_from_words(text_of(parts or []))
+        hold = self._ledger.prepare(generation, choice.model, plan.request, plan.public_model)
         with self._unit_of_work() as uow:
             self._check_streams(uow, principal)
             if place.is_new:
@@ -203,6 +207,7 @@ class ChatService:
                 uow.sessions.set_title(session.id, principal.user_id, title, "words", over=("none",))
             uow.messages.add(*([question] if question else []), answer)
             uow.generations.add(generation)
+            self._ledger.reserve(uow, hold)
             if claim is not None:
                 uow.claims.add(claim.entity(generation), moment)  # last: who waits for it holds all else that it needs
             uow.commit()
@@ -216,6 +221,7 @@ class ChatService:
             request=plan.request,
             context_limit=choice.model.context_window,
             plan=plan,
+            hold=hold,
             created_at=moment,
             position=answer.position or 0,
             wants_title=session.title_source in ("none", "words") and answer.position == 1,

@@ -52,7 +52,7 @@ class GenerationKeeper:
         """One round; leases and reaping only with ``all_duties``. A duty that fails does not keep the others."""
         duties = [self._save_texts, self._hear_stops]
         if all_duties:
-            duties = [self._renew_leases, *duties, self._reap, self._purge]
+            duties = [self._renew_leases, *duties, self._reap, self._sweep, self._purge]
         try:
             for duty in duties:
                 self._do(duty)
@@ -94,6 +94,9 @@ class GenerationKeeper:
     def _reap(self) -> None:
         if time.monotonic() >= self._reap_from:
             self._store.reap()
+
+    def _sweep(self) -> None:
+        self._store.ledger.sweep()
 
     def _purge(self) -> None:
         if time.monotonic() >= self._purge_from:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -12,8 +12,10 @@ from domain import events
 from domain.errors import AppError, ProviderError, ProviderTimeout, Unavailable, UpstreamCut
 from domain.generation import EndReason, GenerationStatus
 from domain.messages import Message, text_of
+from domain.usage import Usage, UsageSource
 from repositories.event_log import EventLog
 from services.answer import Answer
+from services.charges import Charge
 from services.generation_ends import Outcome
 from services.generation_store import GenerationStore
 from services.turn import Turn
@@ -229,13 +231,14 @@ class GenerationRunner:
     # The end
 
     def _finish(self, live: Live) -> None:
-        outcome = self._outcome(live)
+        charges = self._store.ledger.charges(live.upstream, live.answer)
+        outcome = self._outcome(live, charges)
         with live.lock:
             if outcome.whole:
                 live.answer.close()
             news = live.answer.take_events() + [events.encode(event) for event in self._closing(live, outcome)]
             last_seq = self._event_log.append(live.turn.generation_id, news) + 1
-        live.message = self._store.finish(live.turn, live.answer, outcome, last_seq=last_seq)
+        live.message = self._store.finish(live.turn, live.answer, outcome, charges, last_seq=last_seq)
         log.info(
             "generation_finished",
             generation_id=live.turn.generation_id,
@@ -257,8 +260,14 @@ class GenerationRunner:
             final.append(events.Complete(message=message))
         self._event_log.append(live.turn.generation_id, list(map(events.encode, final)), last=True)
 
-    def _outcome(self, live: Live) -> Outcome:
-        usage = self._store.usage_of(live.turn, live.answer, provider_only=self._options.usage_provider_only)
+    def _usage(self, charges: Sequence[Charge]) -> Usage | None:
+        """What is told of the answer; None where only the provider's count is to be told and it gave none."""
+        usage = next((charge.usage for charge in charges if charge.answers), None)
+        is_told = usage is not None and (usage.source is UsageSource.PROVIDER or not self._options.usage_provider_only)
+        return usage if is_told else None
+
+    def _outcome(self, live: Live, charges: Sequence[Charge]) -> Outcome:
+        usage = self._usage(charges)
         if live.error is None and live.answer.finish_reason:  # a stop that comes after the end has nothing to stop
             return Outcome(GenerationStatus.COMPLETED, EndReason(live.answer.finish_reason), usage)
         if live.stop_reason is EndReason.USER_STOP:

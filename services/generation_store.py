@@ -11,16 +11,15 @@ import structlog
 from domain.clock import now
 from domain.errors import Unavailable
 from domain.generation import EndReason, GenerationStatus
-from domain.messages import Message
+from domain.messages import Message, Reasoning, Text, parts_from
 from domain.observer import NOBODY, Observer
-from domain.usage import Usage, UsageSource
 from models import GenerationEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.answer import Answer, columns_of
+from services.charges import Charge
 from services.generation_ends import Outcome, end_of, reaped
+from services.ledger import Ledger
 from services.message_view import message_view
-from services.prompt_builder import prompt_tokens
-from services.tokenizer import Tokenizer
 from services.turn import Turn
 
 log = structlog.get_logger()
@@ -34,42 +33,35 @@ class GenerationStore:
     """The record of generations, for the worker ``owner``."""
 
     def __init__(
-        self, unit_of_work: OpenUnitOfWork, tokenizer: Tokenizer, owner: str, observer: Observer = NOBODY
+        self, unit_of_work: OpenUnitOfWork, ledger: Ledger, owner: str, observer: Observer = NOBODY
     ) -> None:
         self._unit_of_work = unit_of_work
-        self._tokenizer = tokenizer
+        self.ledger = ledger
         self.owner = owner
         self._observer = observer
 
-    def usage_of(self, turn: Turn, answer: Answer, *, provider_only: bool) -> Usage | None:
-        """The provider's count, else our own; None where only the provider's counts and it gave none."""
-        if answer.usage is not None:
-            return answer.usage
-        if provider_only or (answer.first_delta_at is None and answer.finish_reason is None):
-            return None  # a provider that refused, or never began, has counted nothing that we know of
-        return Usage(
-            prompt_tokens=prompt_tokens(turn.request, self._tokenizer.count),
-            completion_tokens=self._tokenizer.count(answer.completion_text()),
-            source=UsageSource.ESTIMATED if answer.finish_reason else UsageSource.PARTIAL,
-        )
-
-    def finish(self, turn: Turn, answer: Answer, outcome: Outcome, *, last_seq: int) -> Message | None:
+    def finish(
+        self, turn: Turn, answer: Answer, outcome: Outcome, charges: Sequence[Charge], *, last_seq: int
+    ) -> Message | None:
         """Save the end in one transaction and return the message as it stands then; None if it is gone.
 
-        If somebody else has ended the generation before, it stands as they have left it. Waits for a database that
-        is away; raises Unavailable when that takes too long.
+        ``charges`` are what it used: they are settled also where the session was deleted meanwhile. If somebody else
+        has ended the generation before, it stands as they have left it. Waits for a database that is away; raises
+        Unavailable when that takes too long.
         """
         deadline = time.monotonic() + _SAVE_FOR_S
         for pause in chain(_SAVE_EVERY_S, repeat(_SAVE_EVERY_S[-1])):
             try:
-                return self._finish(turn, answer, outcome, last_seq)
+                return self._finish(turn, answer, outcome, charges, last_seq)
             except Unavailable:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(pause)
         raise AssertionError  # the loop has no end
 
-    def _finish(self, turn: Turn, answer: Answer, outcome: Outcome, last_seq: int) -> Message | None:
+    def _finish(
+        self, turn: Turn, answer: Answer, outcome: Outcome, charges: Sequence[Charge], last_seq: int
+    ) -> Message | None:
         end = {**_end_columns(outcome), "provider": turn.provider, "model": turn.request.model}
         with self._unit_of_work() as uow:
             self._touch_session(uow, turn, answer)  # first: whoever locks more than one row begins with the session's
@@ -89,7 +81,9 @@ class GenerationStore:
                 parts = answer.parts(complete=outcome.whole)
                 uow.messages.write(turn.message_id, turn.user_id, **end, **columns_of(parts))
             message = self._saved(uow, turn)
-            if won:
+            # Last: turns of one user meet at what this changes.
+            settled = self.ledger.settle(uow, turn.hold, charges, outcome.end_reason, end["error_code"])
+            if won or settled:
                 uow.commit()
         if won:
             self._observer.generation_ended(end_of(turn, answer, outcome))
@@ -153,6 +147,7 @@ class GenerationStore:
             won = uow.generations.finish(entity.id, epoch=entity.epoch, values={**end, "finished_at": now()})
             if won:
                 uow.messages.write(entity.message_id, entity.user_id, **end)
+                self.ledger.settle_abandoned(uow, entity, _written(uow, entity))
                 uow.commit()
                 log.warning("generation_reaped", generation_id=entity.id, owner=entity.owner)
         if won:
@@ -172,6 +167,13 @@ def _end_columns(outcome: Outcome) -> dict[str, Any]:
         "reasoning_tokens": usage.reasoning_tokens if usage else None,
         "usage_source": usage.source if usage else None,
     }
+
+
+def _written(uow: UnitOfWork, entity: GenerationEntity) -> str:
+    """All that the model wrote, as far as it was saved."""
+    message = uow.messages.get(entity.message_id, entity.user_id)
+    parts = parts_from(message.parts) if message else []
+    return "".join(part.text for part in parts if isinstance(part, Reasoning | Text))
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from domain.chat import ChatRequest
+from services.ledger import Hold
 from services.turn_plan import Plan
 from services.upstream_handle import Attempt
 
@@ -29,6 +30,7 @@ class Turn:
     wants_title: bool
     is_alternative: bool
     plan: Plan
+    hold: Hold
 
     def answered_by(self, attempt: Attempt) -> "Turn":
         """The same, answered by the model of that attempt."""

@@ -18,6 +18,7 @@ class Plan:
 
     ``asked`` is for no model in particular: the whole history, and the state that ``state_of``, a provider, left with
     the session. ``request`` is the same as it goes to the first model. ``passed`` are those that cannot come first.
+    ``public_model`` is the name that the client used.
     """
 
     choices: tuple[ModelChoice, ...]
@@ -25,6 +26,7 @@ class Plan:
     request: ChatRequest
     state_of: str | None = None
     passed: tuple[Passed, ...] = ()
+    public_model: str = ""
 
     @property
     def first(self) -> ModelChoice:
@@ -62,7 +64,7 @@ class TurnPlanner:
                 passed.append(Passed(choice.target, error.error_code))
                 refusals.append(error)
             else:
-                return Plan((*ready[position:], *resting), asked, request, state_of, tuple(passed))
+                return Plan((*ready[position:], *resting), asked, request, state_of, tuple(passed), resolved.model)
         raise self._nobody(resting, refusals, asked, state_of)
 
     def request_for(self, choice: ModelChoice, asked: ChatRequest, state_of: str | None) -> ChatRequest:

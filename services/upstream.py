@@ -160,6 +160,8 @@ class _Turn:
             raise
         finally:
             attempt.ms = (self._upstream.now() - started) * 1000
+            if attempt.outcome != "answered":
+                attempt.output = self._splice.said
             _write_log(attempt)
             self._upstream.observer.attempt_ended(self._handle.last_end)
 
@@ -210,7 +212,7 @@ class _Turn:
 
     def _failed(self, attempt: Attempt, admission: Admission, error: errors.AppError) -> None:
         upstream, choice, began = self._upstream, attempt.choice, attempt.first_token_ms is not None
-        attempt.outcome, attempt.error_code, attempt.output = "failed", error.error_code, self._splice.said
+        attempt.outcome, attempt.error_code = "failed", error.error_code
         attempt.detail = "; ".join(getattr(error, "__notes__", []))
         if not isinstance(error, errors.ProviderError):
             # Its adapter cannot send this; another one may.

@@ -18,7 +18,8 @@ AttemptOutcome = Literal["answered", "failed", "stopped"]
 class Attempt:
     """One request to one target. ``ms`` and ``first_token_ms`` count from when it was sent, ``waited_ms`` came before.
 
-    ``usage`` is the provider's count, if it gave one; ``output`` all that a failed attempt wrote, for counting it.
+    ``usage`` is the provider's count, if it gave one; ``output`` all that it wrote
+    unless it answered, for counting it.
     """
 
     choice: ModelChoice

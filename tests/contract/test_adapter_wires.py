@@ -454,9 +454,10 @@ def test_dify_names_its_conversation_itself(provider: ScriptedProvider) -> None:
     state = answer(adapter)[0]
     assert isinstance(state, UpstreamState)
 
-    assert adapter.title(ask(upstream_state=state.value), UpstreamCall(Deadlines())) == "A short talk"
+    named = adapter.title(ask(upstream_state=state.value), UpstreamCall(Deadlines()))
+    assert [delta.text for delta in named if isinstance(delta, TextDelta)] == ["A short talk"]
     with pytest.raises(errors.UnsupportedInput):
-        adapter.title(ask(), UpstreamCall(Deadlines()))
+        list(adapter.title(ask(), UpstreamCall(Deadlines())))
 
 
 def test_dify_is_stopped_when_its_reader_goes_away_or_times_out(provider: ScriptedProvider) -> None:

@@ -1,0 +1,50 @@
+"""What requests to providers have used, as far as anybody knows. The provider's own count goes before ours."""
+
+from dataclasses import dataclass
+
+from domain.chat import ChatRequest
+from domain.usage import Usage, UsageSource
+from services.answer import Answer
+from services.prompt_builder import Count, prompt_tokens
+from services.upstream_handle import UpstreamHandle
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One request to a provider. Without ``usage`` it has used nothing that we know of: it wrote nothing.
+
+    ``answers``: the answer of the turn is this one's.
+    """
+
+    provider: str
+    model: str
+    usage: Usage | None
+    answers: bool = True
+    error_code: str | None = None
+
+
+def charges_of(upstream: UpstreamHandle, answer: Answer, count: Count) -> list[Charge]:
+    """A charge for every attempt of a turn, in order."""
+    charges = []
+    for attempt in upstream.attempts:
+        answers = attempt is upstream.answering
+        whole, text = answers and bool(answer.finish_reason), answer.completion_text() if answers else attempt.output
+        usage = attempt.usage
+        if usage is None and (whole or attempt.first_token_ms is not None):
+            usage = _counted(attempt.request, text, count, whole=whole)
+        choice = attempt.choice
+        charges.append(Charge(choice.provider, choice.model.name, usage, answers, attempt.error_code))
+    return charges
+
+
+def charge_for(provider: str, request: ChatRequest, answer: Answer, error_code: str | None, count: Count) -> Charge:
+    """The charge for one request that was made by itself."""
+    usage, whole = answer.usage, bool(answer.finish_reason)
+    if usage is None and (whole or answer.first_delta_at is not None):
+        usage = _counted(request, answer.completion_text(), count, whole=whole)
+    return Charge(provider, request.model, usage, error_code=error_code)
+
+
+def _counted(request: ChatRequest, text: str, count: Count, *, whole: bool) -> Usage:
+    source = UsageSource.ESTIMATED if whole else UsageSource.PARTIAL
+    return Usage(prompt_tokens(request, count), count(text), source=source)

@@ -1,0 +1,213 @@
+"""The books: what every request to a provider is reserved at before it is made, and comes to afterwards.
+
+A row is reserved in the transaction that stores the turn, and settled in the one that ends it, by a guarded update:
+whoever comes second changes nothing. How it all works is told in docs/billing.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from domain.chat import ChatRequest, ModelInfo
+from domain.clock import now
+from domain.generation import EndReason
+from domain.identifiers import new_id
+from domain.ledger import EntryKind, EntryState
+from domain.money import Price, PriceList
+from domain.usage import Usage, UsageSource
+from models import GenerationEntity, LedgerEntity
+from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
+from services.answer import Answer
+from services.charges import Charge, charge_for, charges_of
+from services.price_book import PriceBook
+from services.prompt_builder import prompt_tokens
+from services.tokenizer import Tokenizer
+from services.upstream_handle import UpstreamHandle
+
+log = structlog.get_logger()
+
+_LEFT_OVER = timedelta(minutes=3)  # longer than a title takes, and than an end waits for its database
+_SWEEP = 50  # rows at a time
+_PRICES = ("input_price", "output_price", "cached_price", "reasoning_price")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A row that is, or is to be, reserved, with the prices that hold for it until it is settled."""
+
+    entry: LedgerEntity
+    prices: PriceList
+
+
+class Ledger:
+    """Reserves and settles."""
+
+    def __init__(self, unit_of_work: OpenUnitOfWork, tokenizer: Tokenizer, prices: PriceBook) -> None:
+        self._unit_of_work = unit_of_work
+        self._tokenizer = tokenizer
+        self._prices = prices
+
+    def prepare(
+        self, generation: GenerationEntity, model: ModelInfo, request: ChatRequest, public_model: str
+    ) -> Hold:
+        """The row for a generation's request to ``model``, with the most that it may use and cost.
+
+        It counts, and may look prices up: not to be called inside a transaction.
+        """
+        return self._hold(
+            model,
+            request,
+            kind=EntryKind.CHAT,
+            user_id=generation.user_id,
+            session_id=generation.session_id,
+            generation_id=generation.id,
+            provider=generation.provider,
+            public_model=public_model,
+        )
+
+    def prepare_title(self, turn: Hold, provider: str, model: ModelInfo, request: ChatRequest) -> Hold:
+        """The row for the request that names the session of a turn; likewise."""
+        return self._hold(
+            model,
+            request,
+            kind=EntryKind.TITLE,
+            user_id=turn.entry.user_id,
+            session_id=turn.entry.session_id,
+            generation_id=turn.entry.generation_id,
+            provider=provider,
+            public_model=turn.entry.public_model,
+        )
+
+    def _hold(self, model: ModelInfo, request: ChatRequest, *, provider: str, **of: Any) -> Hold:
+        prices = self._prices.current()
+        price = prices.get((provider, model.name))
+        prompt = prompt_tokens(request, self._tokenizer.count)
+        longest = min(request.max_tokens or model.max_output, model.max_output)
+        entry = LedgerEntity(
+            id=new_id("led"),
+            attempt=1,
+            provider=provider,
+            model=model.name,
+            state=EntryState.RESERVED,
+            prompt_tokens=prompt,
+            **_price_columns(price),
+            cost=0,
+            held_tokens=prompt + longest,
+            held_cost=price.most(prompt, longest) if price else 0,
+            budgeted=False,
+            created_at=now(),
+            **of,
+        )
+        return Hold(entry, prices)
+
+    def reserve(self, uow: UnitOfWork, hold: Hold) -> None:
+        """Write that the request is about to be made: attempt 1; the others get their rows when all is settled."""
+        uow.ledger.add(hold.entry)
+
+    def charges(self, upstream: UpstreamHandle, answer: Answer) -> list[Charge]:
+        """What the attempts of a turn have used. It counts: not to be called in a transaction."""
+        return charges_of(upstream, answer, self._tokenizer.count)
+
+    def charge(self, provider: str, request: ChatRequest, answer: Answer, error_code: str | None) -> Charge:
+        """What one request that was made by itself has used; likewise."""
+        return charge_for(provider, request, answer, error_code, self._tokenizer.count)
+
+    def settle(
+        self,
+        uow: UnitOfWork,
+        hold: Hold,
+        charges: Sequence[Charge],
+        end_reason: EndReason,
+        error_code: str | None = None,
+    ) -> bool:
+        """Write what it came to, one row for each attempt; false, and nothing written, if that was done before."""
+        moment, entry = now(), hold.entry
+        charges = charges or [Charge(entry.provider, entry.model, None, error_code=error_code)]
+        rows = [_outcome_columns(charge, hold.prices, end_reason, moment) for charge in charges]
+        if not uow.ledger.settle(entry.id, **rows[0]):
+            return False
+        if rows[1:]:
+            uow.ledger.add(*(_further(entry, attempt, row) for attempt, row in enumerate(rows[1:], 2)))
+        return True
+
+    def settle_abandoned(self, uow: UnitOfWork, generation: GenerationEntity, text: str) -> bool:
+        """Settle for a worker that died: all that is known is the text that it has saved."""
+        entry = uow.ledger.reserved(generation.id, EntryKind.CHAT)
+        if entry is None:
+            return False
+        usage = None
+        if text:
+            count = self._tokenizer.count(text)
+            usage = Usage(entry.prompt_tokens or 0, count, source=UsageSource.PARTIAL)
+        charge = Charge(entry.provider, entry.model, usage)
+        return self.settle(uow, Hold(entry, _prices_of(entry)), [charge], EndReason.NODE_LOST)
+
+    def sweep(self, older_than: timedelta = _LEFT_OVER) -> int:
+        """Release what nobody will settle any more (of titles, or of deleted sessions, whose worker died).
+
+        Returns how many rows.
+        """
+        with self._unit_of_work(writes=False) as uow:
+            left = uow.ledger.left_over(now() - older_than, limit=_SWEEP)
+        return sum(self._release(entry) for entry in left)
+
+    def _release(self, entry: LedgerEntity) -> bool:
+        with self._unit_of_work() as uow:
+            released = self.settle(uow, Hold(entry, {}), [], EndReason.NODE_LOST)
+            if released:
+                uow.commit()
+                log.warning("ledger_entry_released", entry_id=entry.id, generation_id=entry.generation_id)
+        return released
+
+
+def _outcome_columns(charge: Charge, prices: PriceList, end_reason: EndReason, moment: datetime) -> dict[str, Any]:
+    usage, price = charge.usage, prices.get((charge.provider, charge.model))
+    return {
+        "provider": charge.provider,
+        "model": charge.model,
+        "state": EntryState.SETTLED if usage else EntryState.RELEASED,
+        "source": usage.source if usage else None,
+        "end_reason": end_reason if charge.answers else EndReason.UPSTREAM_ERROR,
+        "error_code": charge.error_code,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "cached_tokens": usage.cached_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+        "reasoning_tokens": usage.reasoning_tokens if usage else None,
+        **_price_columns(price),
+        "cost": price.cost(usage) if price and usage else 0,
+        "settled_at": moment,
+    }
+
+
+def _further(first: LedgerEntity, attempt: int, row: dict[str, Any]) -> LedgerEntity:
+    """The row of another attempt than the first: nothing was reserved for it."""
+    return LedgerEntity(
+        id=new_id("led"),
+        user_id=first.user_id,
+        session_id=first.session_id,
+        generation_id=first.generation_id,
+        attempt=attempt,
+        kind=first.kind,
+        public_model=first.public_model,
+        held_tokens=0,
+        held_cost=0,
+        budgeted=first.budgeted,
+        created_at=first.created_at,
+        **row,
+    )
+
+
+def _price_columns(price: Price | None) -> dict[str, int | None]:
+    if price is None:
+        return dict.fromkeys(_PRICES)
+    return dict(zip(_PRICES, (price.input, price.output, price.cached, price.reasoning), strict=True))
+
+
+def _prices_of(entry: LedgerEntity) -> PriceList:
+    """The prices in a row."""
+    if entry.input_price is None:
+        return {}
+    return {(entry.provider, entry.model): Price(*(getattr(entry, name) for name in _PRICES))}
