@@ -146,10 +146,11 @@ def _services(
         TitleService(unit_of_work, providers, ledger, on=settings.AUTO_TITLE).after_answer,
         feed.announce,
     )
+    limits = _message_limits(settings)
     return Services(
         accounts=accounts,
         auth=auth,
-        chat=ChatService(unit_of_work, chooser, planner, runner, owner, most, _message_limits(settings), idempotency, ledger),
+        chat=ChatService(unit_of_work, chooser, planner, runner, owner, most, limits, idempotency, ledger),
         close=shared.close,
         event_streams=event_streams,
         feed=feed,

@@ -32,9 +32,7 @@ _SAVE_EVERY_S = (0.1, 0.2, 0.5, 1, 2)
 class GenerationStore:
     """The record of generations, for the worker ``owner``."""
 
-    def __init__(
-        self, unit_of_work: OpenUnitOfWork, ledger: Ledger, owner: str, observer: Observer = NOBODY
-    ) -> None:
+    def __init__(self, unit_of_work: OpenUnitOfWork, ledger: Ledger, owner: str, observer: Observer = NOBODY) -> None:
         self._unit_of_work = unit_of_work
         self.ledger = ledger
         self.owner = owner

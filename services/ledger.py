@@ -50,9 +50,7 @@ class Ledger:
         self._tokenizer = tokenizer
         self._prices = prices
 
-    def prepare(
-        self, generation: GenerationEntity, model: ModelInfo, request: ChatRequest, public_model: str
-    ) -> Hold:
+    def prepare(self, generation: GenerationEntity, model: ModelInfo, request: ChatRequest, public_model: str) -> Hold:
         """The row for a generation's request to ``model``, with the most that it may use and cost.
 
         It counts, and may look prices up: not to be called inside a transaction.
