@@ -84,7 +84,7 @@ def create_app(
     if routes is None:
         routes = ai_routes(settings, entries)
     adapters = load_providers(entries)
-    metrics = Metrics(VERSION, _targets(adapters, routes))
+    metrics = Metrics(VERSION, _targets(adapters, routes), _offload)
     database = _database(app, settings, metrics)
     shared = sharing(settings.REDIS_URL)
     services = _services(settings, database, shared, adapters, routes, metrics)

@@ -8,13 +8,12 @@ import gc  # noqa: E402  # after the patch
 import logging  # noqa: E402
 import os  # noqa: E402
 import resource  # noqa: E402
-import shutil  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
-import tempfile  # noqa: E402
 import time  # noqa: E402
 from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
+from tempfile import gettempdir  # noqa: E402
 from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
@@ -23,6 +22,7 @@ from gevent.server import StreamServer  # noqa: E402
 from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
 
 from config import ConfigurationError, load_settings  # noqa: E402
+from telemetry import folder  # noqa: E402
 
 try:
     _settings = load_settings()
@@ -31,7 +31,6 @@ except ConfigurationError as error:
 
 _POLL_S = 0.1
 _SAVE_RESERVE_S = 5  # the arbiter kills at graceful_timeout; what must be saved has to be saved before that
-_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the library looks for it when it is imported
 _LAST_REQUESTS_S = 2  # requests that still run when no generation does any more
 
 
@@ -128,7 +127,7 @@ def post_worker_init(worker: Any) -> None:
 
 def child_exit(_server: Any, worker: Any) -> None:
     """In the arbiter, after a worker's end: what it has counted stays, what it was (streams, memory) is gone."""
-    if _METRICS_FOLDER in os.environ:
+    if folder.VARIABLE in os.environ:
         from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  # the arbiter stays small
 
         mark_process_dead(worker.pid)
@@ -136,15 +135,7 @@ def child_exit(_server: Any, worker: Any) -> None:
 
 def on_exit(_server: Any) -> None:
     """In the arbiter, at the end."""
-    if _METRICS_FOLDER in os.environ:
-        shutil.rmtree(os.environ[_METRICS_FOLDER], ignore_errors=True)
-
-
-def _share_metrics() -> None:
-    """Make the folder in which the workers of this node put their figures; a reload goes on with the same."""
-    prefix = f"unichat-metrics-{os.getpid()}-"
-    if not Path(os.environ.get(_METRICS_FOLDER, "")).name.startswith(prefix):
-        os.environ[_METRICS_FOLDER] = tempfile.mkdtemp(prefix=prefix, dir=worker_tmp_dir)
+    folder.leave()
 
 
 # Every stream is two sockets; many systems begin with 1024 descriptors, though they allow far more.
@@ -169,8 +160,8 @@ limit_request_line = 8190
 limit_request_field_size = 8190
 forwarded_allow_ips = ""  # forwarded headers are the application's matter: TRUSTED_PROXIES
 if workers > 1:
-    _share_metrics()
+    folder.share(worker_tmp_dir or gettempdir())
 else:
-    os.environ.pop(_METRICS_FOLDER, None)
+    os.environ.pop(folder.VARIABLE, None)
 accesslog = None  # api.request_logging writes a better line
 loglevel = "warning"

@@ -8,7 +8,7 @@ makes the folder before it forks.
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -17,6 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from domain.observer import Observer, Observers
 from telemetry.buckets import WAITS
+from telemetry.folder import VARIABLE
 from telemetry.generation_metrics import GenerationMetrics, ProviderMetrics
 from telemetry.http_metrics import HttpMetrics
 from telemetry.part_metrics import PartMetrics
@@ -31,15 +32,17 @@ _EVERY_S = 2.0
 class Metrics:
     """The registry of one application. ``observer`` hears what happens, :meth:`watch` adds what is looked at.
 
-    ``targets`` are the (provider, model) pairs that may become labels.
+    ``targets`` are the (provider, model) pairs that may become labels. ``offload`` runs what computes for long
+    where the event loop need not wait for it.
     """
 
-    def __init__(self, version: str, targets: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, version: str, targets: Iterable[tuple[str, str]], offload: Callable[..., bytes]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that nobody asks for
         self.registry = CollectorRegistry()
         self._version = version
         self._targets = Targets(targets)
-        self._folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._offload = offload
+        self._folder = os.environ.get(VARIABLE)
         self._state: WorkerState | None = None
         self._lag = Histogram(
             "unichat_worker_loop_lag_seconds",
@@ -69,7 +72,7 @@ class Metrics:
             return generate_latest(self.registry)
         everybody = CollectorRegistry()
         MultiProcessCollector(everybody, self._folder)  # type: ignore[no-untyped-call]  # theirs has no types
-        return generate_latest(everybody)
+        return self._offload(generate_latest, everybody)  # it reads files, and holds no lock of ours
 
     def _look_forever(self) -> None:
         while True:
