@@ -130,7 +130,7 @@ def _services(
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
     event_log = EventLog()
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
-    ledger = Ledger(unit_of_work, tokenizer, PriceBook(unit_of_work, {}))
+    ledger = Ledger(unit_of_work, tokenizer, PriceBook(unit_of_work, {}), metrics.observer)
     store = GenerationStore(unit_of_work, ledger, owner, metrics.observer)
     heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
     event_streams = EventStreamService(unit_of_work, event_log, heartbeat_s)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from domain.generation import EndReason, GenerationStatus
+from domain.ledger import EntryKind, EntryState
 from domain.usage import Usage
 
 
@@ -43,9 +44,20 @@ class GenerationEnd:
     status: GenerationStatus
     end_reason: EndReason
     code: str | None
-    usage: Usage | None
     seconds: float
     first_token_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A ledger row has got its final state. ``usage`` is None where nothing is known of; ``cost`` is in nano-USD."""
+
+    kind: EntryKind
+    state: EntryState
+    provider: str
+    model: str
+    usage: Usage | None
+    cost: int
 
 
 class Observer:
@@ -65,6 +77,9 @@ class Observer:
 
     def generation_ended(self, end: GenerationEnd) -> None:
         """A generation has got its final state, by this worker."""
+
+    def settled(self, settlement: Settlement) -> None:
+        """A ledger row is settled or released, for good."""
 
     def duty_ended(self, duty: str, seconds: float, *, failed: bool) -> None:
         """A duty of the generation keeper is done, or could not be."""
@@ -110,8 +125,13 @@ class Observers(Observer):
         for one in self._all:
             one.generation_ended(end)
 
+    def settled(self, settlement: Settlement) -> None:
+        """A ledger row is settled or released, for good."""
+        for one in self._all:
+            one.settled(settlement)
+
     def duty_ended(self, duty: str, seconds: float, *, failed: bool) -> None:
-        """A duty of the generation keeper is done."""
+        """A duty of the generation keeper is done, or could not be."""
         for one in self._all:
             one.duty_ended(duty, seconds, failed=failed)
 

@@ -1,7 +1,7 @@
 """One transaction and the repositories that share it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ class UnitOfWork:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._afterwards: list[Callable[[], None]] = []
         self.users = UserRepository(session)
         self.sign_ins = SignInRepository(session)
         self.sessions = SessionRepository(session)
@@ -34,6 +35,13 @@ class UnitOfWork:
     def commit(self) -> None:
         """Make everything so far permanent."""
         self._session.commit()
+        afterwards, self._afterwards = self._afterwards, []
+        for tell in afterwards:
+            tell()
+
+    def after_commit(self, tell: Callable[[], None]) -> None:
+        """Call ``tell`` once what is done here is permanent, and never if it does not become so."""
+        self._afterwards.append(tell)
 
 
 class OpenUnitOfWork(Protocol):

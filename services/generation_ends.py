@@ -37,21 +37,19 @@ def end_of(turn: Turn, answer: Answer, outcome: Outcome) -> GenerationEnd:
         status=outcome.status,
         end_reason=outcome.end_reason,
         code=outcome.error.error_code if outcome.error else None,
-        usage=outcome.usage,
         seconds=_since(turn.created_at),
         first_token_s=None if first_delta_at is None else first_delta_at - began_at,
     )
 
 
 def reaped(entity: GenerationEntity) -> GenerationEnd:
-    """The end of a generation whose worker died; nobody knows what it used."""
+    """The end of a generation whose worker died."""
     return GenerationEnd(
         provider=entity.provider,
         model=entity.model,
         status=GenerationStatus.INTERRUPTED,
         end_reason=EndReason.NODE_LOST,
         code=None,
-        usage=None,
         seconds=_since(entity.created_at),
         first_token_s=None,
     )

@@ -17,6 +17,7 @@ from domain.generation import EndReason
 from domain.identifiers import new_id
 from domain.ledger import EntryKind, EntryState
 from domain.money import Price, PriceList
+from domain.observer import NOBODY, Observer, Settlement
 from domain.usage import Usage, UsageSource
 from models import GenerationEntity, LedgerEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
@@ -45,10 +46,13 @@ class Hold:
 class Ledger:
     """Reserves and settles."""
 
-    def __init__(self, unit_of_work: OpenUnitOfWork, tokenizer: Tokenizer, prices: PriceBook) -> None:
+    def __init__(
+        self, unit_of_work: OpenUnitOfWork, tokenizer: Tokenizer, prices: PriceBook, observer: Observer = NOBODY
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._tokenizer = tokenizer
         self._prices = prices
+        self._observer = observer
 
     def prepare(self, generation: GenerationEntity, model: ModelInfo, request: ChatRequest, public_model: str) -> Hold:
         """The row for a generation's request to ``model``, with the most that it may use and cost.
@@ -129,7 +133,13 @@ class Ledger:
             return False
         if rows[1:]:
             uow.ledger.add(*(_further(entry, attempt, row) for attempt, row in enumerate(rows[1:], 2)))
+        uow.after_commit(lambda: self._tell(EntryKind(entry.kind), charges, rows))
         return True
+
+    def _tell(self, kind: EntryKind, charges: Sequence[Charge], rows: Sequence[dict[str, Any]]) -> None:
+        for charge, row in zip(charges, rows, strict=True):
+            told = Settlement(kind, row["state"], charge.provider, charge.model, charge.usage, row["cost"])
+            self._observer.settled(told)
 
     def settle_abandoned(self, uow: UnitOfWork, generation: GenerationEntity, text: str) -> bool:
         """Settle for a worker that died: all that is known is the text that it has saved."""

@@ -1,11 +1,8 @@
-"""Generations and the providers behind them: outcomes, times, tokens."""
-
-from collections.abc import Iterator
+"""Generations and the providers behind them: outcomes and times."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from domain.observer import AttemptEnd, GenerationEnd, Observer
-from domain.usage import Usage
 from telemetry.buckets import SECONDS
 from telemetry.targets import Codes, Targets
 
@@ -44,12 +41,6 @@ class GenerationMetrics(Observer):
             buckets=SECONDS,
             registry=registry,
         )
-        self._tokens = Counter(
-            "unichat_tokens",
-            "Tokens by kind and by who counted them; cached ones are a part of prompt, reasoning of completion.",
-            [*_TARGET, "kind", "source"],
-            registry=registry,
-        )
 
     def generation_ended(self, end: GenerationEnd) -> None:
         """Count it."""
@@ -60,8 +51,6 @@ class GenerationMetrics(Observer):
             self._first_token.labels(*target).observe(max(0.0, end.first_token_s))
         if end.code:
             self._failures.labels(*target, self._codes.label(end.code)).inc()
-        for kind, count in _counts(end.usage):
-            self._tokens.labels(*target, kind, end.usage.source if end.usage else "").inc(count)
 
 
 class ProviderMetrics(Observer):
@@ -106,11 +95,3 @@ class ProviderMetrics(Observer):
             self._first_token.labels(*target).observe(end.first_token_s)
         if end.repeats:
             self._repeats.labels(*target, end.repeats).inc()
-
-
-def _counts(usage: Usage | None) -> Iterator[tuple[str, int]]:
-    if usage is not None:
-        yield "prompt", usage.prompt_tokens
-        yield "completion", usage.completion_tokens
-        yield "cached", usage.cached_tokens
-        yield "reasoning", usage.reasoning_tokens

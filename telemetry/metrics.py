@@ -20,6 +20,7 @@ from telemetry.buckets import WAITS
 from telemetry.folder import VARIABLE
 from telemetry.generation_metrics import GenerationMetrics, ProviderMetrics
 from telemetry.http_metrics import HttpMetrics
+from telemetry.ledger_metrics import LedgerMetrics
 from telemetry.part_metrics import PartMetrics
 from telemetry.targets import Targets
 from telemetry.worker_state import Readings, WorkerState
@@ -54,6 +55,7 @@ class Metrics:
             HttpMetrics(self.registry),
             GenerationMetrics(self.registry, self._targets),
             ProviderMetrics(self.registry, self._targets),
+            LedgerMetrics(self.registry, self._targets),
             PartMetrics(self.registry),
         )
 

@@ -112,6 +112,7 @@ def test_generations_tokens_and_calls_are_those_that_happened(app: OpenAPI, user
     for kind in ("prompt", "completion"):
         counted = now.value("unichat_tokens_total", **SEES, kind=kind, source="provider")
         assert counted == sum(usage[f"{kind}_tokens"] for usage in usages) > 0
+    assert now.value("unichat_ledger_entries_total", kind="chat", state="settled") == 2
     assert now.value("unichat_provider_calls_total", **SEES, outcome="answered", code="") == 2
     for name in ("generation_seconds", "generation_first_token_seconds", "provider_first_token_seconds"):
         assert now.value(f"unichat_{name}_count", **SEES) == 2
@@ -150,6 +151,8 @@ def test_retries_are_counted(app: OpenAPI, user: Actor) -> None:
     now = figures(app) - before
     assert now.value("unichat_provider_calls_total", **SEES, outcome="failed", code="provider_unavailable") == 2
     assert now.value("unichat_provider_repeats_total", **SEES, kind="retry") == 1
+    assert now.value("unichat_ledger_entries_total", kind="chat", state="released") == 2
+    assert now.total("unichat_tokens_total") == 0
 
 
 def test_streams_and_running_generations_are_there_while_they_last(app: OpenAPI, user: Actor) -> None:
