@@ -71,13 +71,13 @@ class Database:
         Raises :class:`Conflict` for a broken constraint, :class:`Unavailable` when the database cannot serve.
         """
         asked = time.monotonic()
-        with self._writer if writes else contextlib.nullcontext(), self._sessions() as session:
-            try:
+        try:  # around all of it: the roll-back at the end may find the connection broken too
+            with self._writer if writes else contextlib.nullcontext(), self._sessions() as session:
                 session.connection(execution_options={"writes": writes})
                 self._observer.connection_taken(time.monotonic() - asked)
                 yield session
-            except exc.SQLAlchemyError as error:
-                raise self._noted(error) from error
+        except exc.SQLAlchemyError as error:
+            raise self._noted(error) from error
 
     def connections(self) -> tuple[int, int]:
         """How many are in use now, and may be at most."""
