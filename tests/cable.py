@@ -4,7 +4,9 @@ import contextlib
 import socket
 import threading
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
+
+Way = Literal["request", "reply"]
 
 
 class Cable:
@@ -46,26 +48,29 @@ class Cable:
                 threading.Thread(target=self._connect, args=(near,), daemon=True).start()
 
     def _connect(self, near: socket.socket) -> None:
-        with near, socket.create_connection(("127.0.0.1", self._target)) as far:
+        with near, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._target)) as far:
             ends = {near, far}
             with self._lock:
                 if self._is_cut:
                     return
                 self._open |= ends
-            back = threading.Thread(target=_pass_on, args=(far, near), daemon=True)
+            back = threading.Thread(target=self._pass_on, args=(far, near, "reply"), daemon=True)
             back.start()
-            _pass_on(near, far)
+            self._pass_on(near, far, "request")
             back.join()
             with self._lock:
                 self._open -= ends
 
+    def _pass_on(self, source: socket.socket, target: socket.socket, way: Way) -> None:
+        with contextlib.suppress(OSError):
+            while (data := source.recv(65536)) and self._lets_pass(way):
+                target.sendall(data)
+        _shut(source)
+        _shut(target)
 
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    _shut(source)
-    _shut(target)
+    def _lets_pass(self, way: Way) -> bool:
+        """Whether the next piece of a connection is forwarded; if not, the connection is broken instead of that."""
+        return True
 
 
 def _shut(end: socket.socket) -> None:
