@@ -26,6 +26,7 @@ class Evidence:
     generations: dict[str, Row]
     messages: dict[str, Row]
     upstream: list[Entry]
+    ledger: list[Row]
 
     @cached_property
     def calls(self) -> dict[str, list[Entry]]:
@@ -46,6 +47,18 @@ class Evidence:
         turn = self.turns.get(generation_id)
         return self.calls.get(turn.tag, []) if turn else []
 
+    def bill(self, generation_id: str) -> list[Row]:
+        """The ledger's rows for a generation's attempts."""
+        return self._bills.get(generation_id, [])
+
+    @cached_property
+    def _bills(self) -> dict[str, list[Row]]:
+        found: dict[str, list[Row]] = {}
+        for row in self.ledger:
+            if row["kind"] == "chat":
+                found.setdefault(row["generation_id"], []).append(row)
+        return found
+
     def answers(self) -> Iterator[tuple[str, Row, Row]]:
         """(generation id, generation, its message) of every acknowledged turn whose rows are there."""
         for generation_id in self.turns:
@@ -63,11 +76,9 @@ def _tag(entry: Entry) -> str:
 
 
 def read_rows(url: str, table: str) -> list[Row]:
-    """All rows of a table; none where there is no such table."""
+    """All rows of a table."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.connect() as connection:
-        if not sa.inspect(connection).has_table(table):
-            return []
         rows = connection.execute(sa.text(f"SELECT * FROM {table}")).mappings().all()
     return [dict(row) for row in rows]
 
@@ -76,7 +87,7 @@ def gather(history: History, url: str, upstream: list[Entry]) -> Evidence:
     """The evidence as it stands now."""
     generations = {row["id"]: row for row in read_rows(url, "generations")}
     messages = {row["id"]: row for row in read_rows(url, "messages")}
-    return Evidence(history, generations, messages, upstream)
+    return Evidence(history, generations, messages, upstream, read_rows(url, "ledger"))
 
 
 def wait_settled(url: str, seconds: float) -> float:

@@ -1,9 +1,10 @@
 """What must hold whatever has happened. Each rule yields a sentence for every case in which it does not."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.chaos.evidence import Evidence
+from tests.chaos.evidence import Evidence, Row
 from tests.chaos.history import Frame, Reading
 
 Rule = Callable[[Evidence], Iterator[str]]
@@ -132,16 +133,47 @@ def _ends(entries: list[dict[str, Any]]) -> list[tuple[str, int]]:
 
 @rule
 def tokens_are_the_providers(evidence: Evidence) -> Iterator[str]:
-    """A completed answer costs what the provider has reported for it."""
+    """A completed answer is counted, and billed, as the provider has reported; nothing is billed that it has not."""
     for generation_id, generation, _ in evidence.answers():
-        reported = [entry["usage_reported"] for entry in evidence.calls_of(generation_id) if entry["usage_reported"]]
-        counted = {"prompt_tokens": generation["prompt_tokens"], "completion_tokens": generation["completion_tokens"]}
-        if (
-            generation["status"] == "completed"
-            and reported
-            and not any(counted.items() <= use.items() for use in reported)
-        ):
+        reported = [
+            _tokens(call["usage_reported"]) for call in evidence.calls_of(generation_id) if call["usage_reported"]
+        ]
+        billed = [_tokens(row) for row in evidence.bill(generation_id) if row["source"] == "provider"]
+        if Counter(billed) - Counter(reported):
+            yield f"{generation_id} is billed as {billed}, the provider reported {reported}"
+        counted = _tokens(generation)
+        if generation["status"] == "completed" and reported and counted not in reported:
             yield f"{generation_id} is counted as {counted}, the provider reported {reported}"
+        if generation["status"] == "completed" and reported and counted not in billed:
+            yield f"{generation_id} is counted as {counted} and billed as {billed}"
+
+
+def _tokens(row: Row) -> tuple[int | None, int | None]:
+    return row["prompt_tokens"], row["completion_tokens"]
+
+
+@rule
+def the_books_are_closed(evidence: Evidence) -> Iterator[str]:
+    """Every generation has a row for each attempt, once, and none is left reserved."""
+    for generation_id in evidence.generations:
+        attempts = sorted(row["attempt"] for row in evidence.bill(generation_id))
+        if not attempts or attempts != list(range(1, len(attempts) + 1)):
+            yield f"{generation_id} has rows for the attempts {attempts}"
+    for row in evidence.ledger:
+        if row["state"] == "reserved" or not row["settled_at"]:
+            yield f"{row['generation_id']} is left {row['state']}"
+
+
+@rule
+def what_was_written_is_billed_once(evidence: Evidence) -> Iterator[str]:
+    """A message with text has cost something, and no more rows have a price than requests were made."""
+    for generation_id, _, message in evidence.answers():
+        settled = [row for row in evidence.bill(generation_id) if row["state"] == "settled"]
+        if message["text"] and not any(row["completion_tokens"] for row in settled):
+            yield f"{generation_id} has text and no tokens"
+        requests = evidence.calls_of(generation_id)
+        if len(settled) > len(requests):
+            yield f"{generation_id} is settled {len(settled)} times for {len(requests)} requests"
 
 
 @rule

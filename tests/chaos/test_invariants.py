@@ -43,6 +43,7 @@ def evidence() -> Evidence:
             "msg_2": {"role": "assistant", "session_id": "sess_1", "text": "a b"} | answer,
         },
         [call("complete", "a b", 0.0, usage_reported=tokens)],
+        [bill(1)],
     )
 
 
@@ -50,6 +51,16 @@ def call(end: str, text: str, started: float, **fields: Any) -> dict[str, Any]:
     body = {"messages": [{"role": "user", "content": "t1? hello"}]}
     times = {"started_mono": started, "ended_mono": started + 1, "closed_mono": None}
     return {"body": body, "model": "m", "text_sent": text, "end": end, "usage_reported": None} | times | fields
+
+
+def bill(attempt: int, **fields: Any) -> dict[str, Any]:
+    state = {"state": "settled", "source": "provider", "settled_at": "now"}
+    known = {"generation_id": "gen_1", "kind": "chat", "prompt_tokens": 3, "completion_tokens": 2}
+    return {"attempt": attempt} | known | state | fields
+
+
+def set_bill(*rows: dict[str, Any]) -> Break:
+    return lambda found: found.ledger.__setitem__(slice(None), rows)
 
 
 def row(found: Evidence, table: str, key: str) -> dict[str, Any]:
@@ -129,6 +140,15 @@ BROKEN: list[tuple[str, str, Break]] = [
     ),
     ("tokens_are_the_providers", "more", set_generation(completion_tokens=3)),
     ("tokens_are_the_providers", "none", set_generation(prompt_tokens=None)),
+    ("tokens_are_the_providers", "billed more", set_bill(bill(1, completion_tokens=3))),
+    ("tokens_are_the_providers", "billed twice", set_bill(bill(1), bill(2))),
+    ("tokens_are_the_providers", "guessed", set_bill(bill(1, source="estimated"))),
+    ("the_books_are_closed", "left reserved", set_bill(bill(1, state="reserved", settled_at=None))),
+    ("the_books_are_closed", "not in them", set_bill()),
+    ("the_books_are_closed", "an attempt is missing", set_bill(bill(1), bill(3))),
+    ("the_books_are_closed", "an attempt is there twice", set_bill(bill(1), bill(1))),
+    ("what_was_written_is_billed_once", "for nothing", set_bill(bill(1, state="released", completion_tokens=None))),
+    ("what_was_written_is_billed_once", "twice", set_bill(bill(1), bill(2, source="partial"))),
     ("a_stop_tells_the_truth", "not stopped", set_stop(state="stopped")),
     (
         "a_stop_tells_the_truth",
@@ -184,6 +204,7 @@ def test_an_answer_cut_short_by_a_stop_is_good_as_a_beginning() -> None:
         set_answer(status="stopped", end_reason="user_stop"),
         set_stop(state="stopped", answered_at=0.5),
         set_calls(call("client_closed", "a b c d", 0.0, closed_mono=0.6)),
+        set_bill(bill(1, source="partial")),
     ):
         damage(found)
 
@@ -192,6 +213,7 @@ def test_an_answer_cut_short_by_a_stop_is_good_as_a_beginning() -> None:
 
 def test_four_attempts_and_a_fifth_later_are_no_hammering() -> None:
     found = evidence()
-    set_calls(*(call("complete", "a b", at) for at in (0.0, 0.5, 1.0, 2.0, 3.5)))(found)
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    set_calls(*(call("complete", "a b", at, usage_reported=usage) for at in (0.0, 0.5, 1.0, 2.0, 3.5)))(found)
 
     assert violations(found) == []
