@@ -40,6 +40,7 @@ def make_all(folder: Path) -> list[str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = Secrets(folder)
     files.keep("secret_key", _random)
+    files.keep("metrics_token", _random)
     files.keep("mysql_root_password", _random)
     mysql, redis = files.keep("mysql_password", _random), files.keep("redis_password", _random)
     files.keep("database_url", lambda: f"mysql://unichat:{mysql}@mysql:3306/unichat")

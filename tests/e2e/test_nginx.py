@@ -67,3 +67,12 @@ def test_the_node_sees_the_clients_address_and_no_invented_one(proxied: Node) ->
 
     # The line is written after the answer has gone out.
     assert proxied.wait_event("request", request_id="mine")["address"] == "127.0.0.1"
+
+
+def test_metrics_stay_inside(start_node: NodeFactory, tmp_path: Path) -> None:
+    node = start_node(METRICS_TOKEN="a-token")
+    with node.wait_ready().open("GET", "/metrics", token="a-token") as response:
+        assert response.status == 200
+
+    with behind_nginx(node, tmp_path) as proxied, proxied.open("GET", "/metrics", token="a-token") as response:
+        assert response.status == 404
