@@ -88,7 +88,7 @@ class Observer:
         """A transaction has its database connection."""
 
     def database_failed(self, kind: str) -> None:
-        """A transaction failed since the database cannot serve: ``pool_timeout`` or ``unavailable``."""
+        """A transaction failed since the database cannot serve: ``pool_timeout``, ``hangs`` or ``unavailable``."""
 
 
 NOBODY = Observer()  # where nobody wants to know

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from domain.errors import AppError, Conflict, InvalidInput, Unavailable
 from domain.observer import NOBODY, Observer
 from repositories import sqlite
+from repositories.database_watch import DatabaseWatch
 
 _CONNECT_TIMEOUT_S = 3
 _STATEMENT_TIMEOUT_S = 15  # no statement of a request takes this long; a frozen database must not hold it longer
@@ -58,11 +59,14 @@ class Database:
         self._sessions = sessionmaker(engine, expire_on_commit=False, autoflush=False)
         # SQLite has one writer: in this process they queue here, fairly and without polling its lock.
         self._writer: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        self._watch: DatabaseWatch | None = None
         if engine.dialect.name == "sqlite":
             sqlite.configure(engine)
             self._writer = threading.Lock()
             # The first connection turns on WAL, for which nobody waits: two first ones at once would be "locked".
             engine.connect().close()
+        else:
+            self._watch = DatabaseWatch(engine, observer)
 
     @contextlib.contextmanager
     def transaction(self, *, writes: bool) -> Iterator[Session]:
@@ -70,9 +74,10 @@ class Database:
 
         Raises :class:`Conflict` for a broken constraint, :class:`Unavailable` when the database cannot serve.
         """
+        watched = self._watch.over_transaction() if self._watch else contextlib.nullcontext()
         asked = time.monotonic()
         try:  # around all of it: the roll-back at the end may find the connection broken too
-            with self._writer if writes else contextlib.nullcontext(), self._sessions() as session:
+            with watched, self._writer if writes else contextlib.nullcontext(), self._sessions() as session:
                 session.connection(execution_options={"writes": writes})
                 self._observer.connection_taken(time.monotonic() - asked)
                 yield session

@@ -81,6 +81,16 @@ class Server(ABC):
         self.process.terminate()
         self.process.wait()
 
+    def freeze(self) -> None:
+        """Answer nothing any more, though the system still accepts connections."""
+        for pid in _family(self.process.pid):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on after :meth:`freeze`."""
+        for pid in _family(self.process.pid):
+            os.kill(pid, signal.SIGCONT)
+
     @abstractmethod
     def _prepare(self) -> list[str]:
         """Make the data folder; the command that serves it."""
@@ -115,6 +125,12 @@ class Server(ABC):
             process.wait()
         self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in _family(int(child)))]
 
 
 class DatabaseServer(Server):
@@ -240,6 +256,11 @@ class PostgreSql(DatabaseServer):
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         return [program("postgres", *programs), "-D", str(data), *options]
 
+    def stop(self) -> None:
+        """Go away in good order, without waiting for those who are connected."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+
     def _copy(self, template: str, database: str) -> None:
         self._execute(f"CREATE DATABASE {database} TEMPLATE {template} STRATEGY file_copy")
 
@@ -262,14 +283,6 @@ class Redis(Server):
 
     def _answers(self) -> bool:
         return self._command("PING") == b"+PONG"
-
-    def freeze(self) -> None:
-        """Answer nothing any more, though connections are accepted."""
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Go on after :meth:`freeze`."""
-        self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Go away; what it held is lost."""
