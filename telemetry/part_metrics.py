@@ -18,7 +18,7 @@ class PartMetrics(Observer):
         )
         self._failures = Counter(
             "unichat_database_failures",
-            "Transactions that the database could not serve; pool_timeout: all connections were in use, hangs: not begun.",
+            "Transactions that the database did not serve. pool_timeout: all connections in use; hangs: not tried.",
             ["kind"],
             registry=registry,
         )

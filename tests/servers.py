@@ -83,13 +83,11 @@ class Server(ABC):
 
     def freeze(self) -> None:
         """Answer nothing any more, though the system still accepts connections."""
-        for pid in _family(self.process.pid):
-            os.kill(pid, signal.SIGSTOP)
+        _signal(self.process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Go on after :meth:`freeze`."""
-        for pid in _family(self.process.pid):
-            os.kill(pid, signal.SIGCONT)
+        _signal(self.process.pid, signal.SIGCONT)
 
     @abstractmethod
     def _prepare(self) -> list[str]:
@@ -127,10 +125,12 @@ class Server(ABC):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _family(pid: int) -> list[int]:
-    """A process and all that it has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(one for child in children for one in _family(int(child)))]
+def _signal(pid: int, number: int) -> None:
+    """Send a signal to a process and to all that it has started."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        os.kill(pid, number)
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            _signal(int(child), number)
 
 
 class DatabaseServer(Server):
