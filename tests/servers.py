@@ -84,6 +84,8 @@ class Server(ABC):
     def freeze(self) -> None:
         """Answer nothing any more, though the system still accepts connections."""
         _signal(self.process.pid, signal.SIGSTOP)
+        while not _is_stopped(self.process.pid):
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         """Go on after :meth:`freeze`."""
@@ -131,6 +133,12 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             _signal(int(child), number)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether SIGSTOP has reached every thread of a process: the system takes its time for that."""
+    states = [file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) <= {"T", "Z"}
 
 
 class DatabaseServer(Server):
