@@ -29,7 +29,6 @@ from domain.errors import Conflict, InvalidInput
 from domain.routes import Route
 from models import db
 from repositories.database import Database, engine_options
-from repositories.event_log import EventLog
 from repositories.rate_counter import RateCounter
 from repositories.schema import ensure_schema
 from repositories.sharing import Sharing, sharing
@@ -86,7 +85,7 @@ def create_app(
     adapters = load_providers(entries)
     metrics = Metrics(VERSION, _targets(adapters, routes), _offload)
     database = _database(app, settings, metrics)
-    shared = sharing(settings.REDIS_URL)
+    shared = sharing(settings.REDIS_URL, f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}")
     services = _services(settings, database, shared, adapters, routes, metrics)
     metrics.watch(Readings(services.runner.count, database.connections, services.routes.broken_states, shared.checks))
     app.extensions |= {"unichat": services, "metrics": metrics}
@@ -128,33 +127,32 @@ def _services(
     unit_of_work = unit_of_work_on(database)
     auth, accounts, setup, users = _identity(settings, unit_of_work, shared.counter)
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
-    event_log = EventLog()
-    owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
     ledger = Ledger(unit_of_work, tokenizer, PriceBook(unit_of_work, {}), metrics.observer)
-    store = GenerationStore(unit_of_work, ledger, owner, metrics.observer)
+    store = GenerationStore(unit_of_work, ledger, shared.worker, metrics.observer)
     heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
-    event_streams = EventStreamService(unit_of_work, event_log, heartbeat_s)
-    feed = SessionFeed(unit_of_work, event_streams, auth.recheck, heartbeat_s, most)
+    event_streams = EventStreamService(unit_of_work, shared.event_log, auth.recheck, heartbeat_s)
+    feed = SessionFeed(unit_of_work, event_streams, shared.signals, most)
     idempotency = Idempotency(unit_of_work, event_streams)
     gate = TargetGate.over(shared.breakers)
     chooser, planner = ModelChooser(providers, routes), TurnPlanner(gate.breakers.open_for, tokenizer.count)
     runner = GenerationRunner(
         Upstream(providers, gate, planner, _deadlines(settings), observer=metrics.observer),
-        event_log,
+        shared.event_log,
         store,
         StreamOptions(settings.USAGE_EMIT, settings.USAGE_PROVIDER_ONLY),
         TitleService(unit_of_work, providers, ledger, on=settings.AUTO_TITLE).after_answer,
         feed.announce,
+        shared.signals,
     )
     limits = _message_limits(settings)
     return Services(
         accounts=accounts,
         auth=auth,
-        chat=ChatService(unit_of_work, chooser, planner, runner, owner, most, limits, idempotency, ledger),
+        chat=ChatService(unit_of_work, chooser, planner, runner, shared.worker, most, limits, idempotency, ledger),
         close=shared.close,
         event_streams=event_streams,
         feed=feed,
-        generations=GenerationService(unit_of_work, runner),
+        generations=GenerationService(unit_of_work, runner, shared.event_log),
         health=HealthService({"database": database.ping}, providers, shared.checks),
         keeper=GenerationKeeper(runner, store, idempotency.purge, metrics.observer),
         metrics_text=metrics.text,

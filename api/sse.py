@@ -1,11 +1,12 @@
 """Server-sent events: the one place that writes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 
 from flask import Response, current_app, request
 
-from domain.errors import InvalidInput
+from domain.errors import InvalidInput, NotAuthenticated
 
 Item = tuple[int, bytes] | None
 
@@ -20,7 +21,13 @@ _HEADERS = {
 
 def event_stream(items: Iterable[Item]) -> Response:
     """A response that sends ``items`` as they come, in the native form; None becomes a ping comment."""
-    return streamed(PING if item is None else native_frame(*item) for item in items)
+    return streamed(_native_frames(items))
+
+
+def _native_frames(items: Iterable[Item]) -> Iterator[bytes]:
+    with suppress(NotAuthenticated):  # signed out meanwhile: the stream ends, and who comes back is told
+        for item in items:
+            yield PING if item is None else native_frame(*item)
 
 
 def streamed(frames: Iterable[bytes]) -> Response:

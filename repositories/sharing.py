@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from repositories.breaker_store import BreakerStore, MemoryBreakerStore
+from repositories.event_log import EventLog
+from repositories.memory_event_log import MemoryEventLog
 from repositories.rate_counter import RateCounter
+from repositories.signals import NoSignals, Signals
 
 
 def _nothing() -> None:
@@ -13,22 +16,41 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """The shared parts; ``checks`` tell whether what they stand on works (see HealthService)."""
+    """The shared parts, for ``worker``; ``checks`` tell whether what they stand on works (see HealthService)."""
 
+    worker: str
     counter: RateCounter
     breakers: BreakerStore
+    event_log: EventLog
+    signals: Signals
     checks: Mapping[str, Callable[[], None]] = field(default_factory=dict)
     close: Callable[[], None] = _nothing
 
 
-def sharing(redis_url: str) -> Sharing:
-    """The parts for one worker."""
+def sharing(redis_url: str, worker: str) -> Sharing:
+    """The parts for one worker, which has a name that no other ever had."""
     if not redis_url:
-        return Sharing(RateCounter(), MemoryBreakerStore())
+        return Sharing(worker, RateCounter(), MemoryBreakerStore(), MemoryEventLog(), NoSignals())
     # Here, because the package takes 10 MB that an installation without Redis saves.
     from repositories.redis_breaker_store import RedisBreakerStore  # noqa: PLC0415
     from repositories.redis_counter import RedisCounter  # noqa: PLC0415
+    from repositories.redis_event_log import RedisEventLog  # noqa: PLC0415
     from repositories.redis_link import RedisLink  # noqa: PLC0415
 
     link = RedisLink(redis_url)
-    return Sharing(RateCounter(RedisCounter(link)), RedisBreakerStore(link), {"redis": link.check}, link.close)
+    event_log = RedisEventLog(link, worker)
+    event_log.tail.start()
+
+    def close() -> None:
+        event_log.close()
+        link.close()
+
+    return Sharing(
+        worker=worker,
+        counter=RateCounter(RedisCounter(link)),
+        breakers=RedisBreakerStore(link),
+        event_log=event_log,
+        signals=event_log.signals,
+        checks={"redis": link.check},
+        close=close,
+    )

@@ -1,7 +1,8 @@
 """Reading what generations say: from any point of the log on, as often as one likes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain, repeat
 
 from domain import events
 from domain.errors import NotFound, Unavailable
@@ -11,35 +12,53 @@ from models import GenerationEntity
 from repositories.event_log import EventLog
 from repositories.unit_of_work import OpenUnitOfWork
 from services.message_view import message_view
+from services.reader_check import RECHECK_S, ReaderCheck
 
 Item = tuple[int, bytes] | None  # (sequence number, encoded event), or None for a heartbeat
 
-_POLL_S = 1.0
+_POLL_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+_LAST_WORD_S = 2.0  # between the end in the database and that in the log
 _NONE = 1 << 40  # past the end of every log
 
 
 class EventStreamService:
-    """Tails event logs, and stands in for logs that are gone with what the database holds."""
+    """Tails event logs, and stands in for logs that are gone with what the database holds.
 
-    def __init__(self, unit_of_work: OpenUnitOfWork, event_log: EventLog, heartbeat_s: float) -> None:
+    ``recheck`` raises NotAuthenticated for a reader who was signed out. A heartbeat comes every 15 s or more often.
+    """
+
+    def __init__(
+        self,
+        unit_of_work: OpenUnitOfWork,
+        event_log: EventLog,
+        recheck: Callable[[Principal], None],
+        heartbeat_s: float,
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._event_log = event_log
-        self._heartbeat_s = heartbeat_s
+        self._recheck = recheck
+        self.heartbeat_s = min(heartbeat_s, RECHECK_S)
+
+    def check_of(self, principal: Principal) -> ReaderCheck:
+        """What a reader's stream calls between two items."""
+        return ReaderCheck(self._recheck, principal, self.heartbeat_s)
 
     def follow(self, principal: Principal, generation_id: str, after: int) -> Iterator[Item]:
         """The events after ``after`` up to the last one; None every ``heartbeat_s`` in which nothing came.
 
-        Raises NotFound (before the first item) for a generation that is not this user's.
+        Raises NotFound (before the first item) for a generation that is not this user's, and NotAuthenticated (between
+        items) once the reader is signed out.
         """
-        row = self._own(principal, generation_id)
-        if self._is_here(generation_id):
-            return self.tail(generation_id, after)
-        return self._snapshot(principal, row, after)
+        with self._unit_of_work(writes=False) as uow:
+            row = uow.generations.get(generation_id, principal.user_id)
+        if row is None:
+            raise NotFound("There is no such generation.", "generation_not_found")
+        return self._checked(principal, self._items(principal, row, after))
 
     def tail(self, generation_id: str, after: int = 0) -> Iterator[Item]:
         """The same for a generation that this very request has begun: it runs here, and its owner is known."""
         while True:
-            batch = self._event_log.read(generation_id, after, self._heartbeat_s)
+            batch = self._event_log.read(generation_id, after, self.heartbeat_s)
             if batch is None:
                 return
             yield from batch.events
@@ -49,41 +68,81 @@ class EventStreamService:
                 yield None
             after += len(batch.events)
 
-    def _snapshot(self, principal: Principal, row: GenerationEntity, after: int) -> Iterator[Item]:
-        """The log is not here (any more): once the generation has ended, its whole text at once."""
+    def _checked(self, principal: Principal, items: Iterator[Item]) -> Iterator[Item]:
+        check = self.check_of(principal)
+        for item in items:
+            yield item
+            check()
+
+    def _items(self, principal: Principal, row: GenerationEntity, after: int) -> Iterator[Item]:
+        """From the log as long as it can be read here, else from the database: back and forth, if need be."""
+        place: int | None = after
+        while place is not None:
+            place = yield from self._from_log(principal, row, place)
+            if place is not None:
+                place = yield from self._without_log(principal, row, place)
+
+    def _from_log(self, principal: Principal, row: GenerationEntity, after: int) -> Generator[Item, None, int | None]:
+        """Up to the end, and then None; or as far as the log can be read, and then that place."""
+        while (batch := self._event_log.read(row.id, after, self.heartbeat_s)) is not None:
+            yield from batch.events
+            after += len(batch.events)
+            if batch.ended:
+                return None
+            if batch.events:
+                continue
+            yield None
+            if self._has_ended(principal, row):  # and nobody was left to say so in the log?
+                batch = self._event_log.read(row.id, after, _LAST_WORD_S)
+                if batch is not None and not batch.events and not batch.ended:
+                    yield from self._ending(principal, row, after)
+                    return None
+        return after
+
+    def _without_log(
+        self, principal: Principal, row: GenerationEntity, after: int
+    ) -> Generator[Item, None, int | None]:
+        """The log is not here (any more): once the generation has ended, its whole text at once, and then None.
+
+        If the log turns up before, the place from which to read it.
+        """
         if after < 1:
             after = 1
             yield 1, events.encode(events.Start(row.message_id, row.id, row.session_id, row.provider, row.model))
         quiet_since = time.monotonic()
-        found: GenerationEntity | None = row
-        while found is not None and found.status == GenerationStatus.RUNNING:
-            time.sleep(_POLL_S)
-            if self._is_here(row.id):  # it was asked for in the moment before it began
-                yield from self.tail(row.id, after)
-                return
-            if time.monotonic() - quiet_since >= self._heartbeat_s:
+        pauses = chain(_POLL_S, repeat(_POLL_S[-1]))
+        while not self._has_ended(principal, row):
+            time.sleep(next(pauses))
+            if self._is_here(row.id):  # it was asked for in the moment before it began, or could not be reached
+                return after
+            if time.monotonic() - quiet_since >= self.heartbeat_s:
                 quiet_since = time.monotonic()
                 yield None
-            found = self._again(principal, found)
-        if found is None:
-            yield after + 1, events.encode(events.LOST)
-        else:
-            yield from self._ending(principal, found, after)
+        yield from self._ending(principal, row, after)
+        return None
+
+    def _has_ended(self, principal: Principal, row: GenerationEntity) -> bool:
+        """As far as the database can say."""
+        try:
+            found = self._again(principal, row)
+        except Unavailable:
+            return False
+        return found is None or found.status != GenerationStatus.RUNNING
 
     def _again(self, principal: Principal, row: GenerationEntity) -> GenerationEntity | None:
-        """The generation as it stands now, as far as the database can say; None once it is gone."""
-        try:
-            with self._unit_of_work(writes=False) as uow:
-                return uow.generations.get(row.id, principal.user_id)
-        except Unavailable:
-            return row
+        with self._unit_of_work(writes=False) as uow:
+            return uow.generations.get(row.id, principal.user_id)
 
     def _ending(self, principal: Principal, row: GenerationEntity, after: int) -> Iterator[Item]:
-        last = row.last_seq or after + 2  # nobody counted the events of a worker that died
+        found = self._again(principal, row)
+        if found is None:
+            yield after + 1, events.encode(events.LOST)
+            return
+        last = found.last_seq or after + 2  # nobody counted the events of a worker that died
         if after >= last:
             return
         with self._unit_of_work(writes=False) as uow:
-            message = uow.messages.get(row.message_id, principal.user_id)
+            message = uow.messages.get(found.message_id, principal.user_id)
         if message is None:
             return
         if after < last - 1:
@@ -92,10 +151,3 @@ class EventStreamService:
 
     def _is_here(self, generation_id: str) -> bool:
         return self._event_log.read(generation_id, _NONE, 0) is not None
-
-    def _own(self, principal: Principal, generation_id: str) -> GenerationEntity:
-        with self._unit_of_work(writes=False) as uow:
-            row = uow.generations.get(generation_id, principal.user_id)
-        if row is None:
-            raise NotFound("There is no such generation.", "generation_not_found")
-        return row

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 
 import structlog
 
@@ -13,8 +14,9 @@ from services.generation_store import LEASE, GenerationStore
 
 log = structlog.get_logger()
 
-_TICK_S = 1.0
-_EVERY = 3  # ticks between leases and reapings
+_BEAT_S = 0.5  # between two looks at who is to stop
+_TICK = 2  # beats between checkpoints
+_ALL = 6  # beats between leases and reapings
 _PURGE_EVERY_S = 60.0
 
 
@@ -42,17 +44,21 @@ class GenerationKeeper:
         self._thread.start()
 
     def _run(self) -> None:
-        tick = 0
-        while True:
-            self.tick(all_duties=tick % _EVERY == 0)
-            tick += 1
-            time.sleep(_TICK_S)
+        for beat in count():
+            if beat % _TICK == 0:
+                self.tick(all_duties=beat % _ALL == 0)
+            else:
+                self._do_all([self._hear_stops])
+            time.sleep(_BEAT_S)
 
     def tick(self, *, all_duties: bool) -> None:
         """One round; leases and reaping only with ``all_duties``. A duty that fails does not keep the others."""
         duties = [self._save_texts, self._hear_stops]
         if all_duties:
             duties = [self._renew_leases, *duties, self._reap, self._sweep, self._purge]
+        self._do_all(duties)
+
+    def _do_all(self, duties: Sequence[Callable[[], None]]) -> None:
         try:
             for duty in duties:
                 self._do(duty)
@@ -87,9 +93,8 @@ class GenerationKeeper:
     def _hear_stops(self) -> None:
         if live := self._runner.all():
             unwanted = self._store.unwanted([one.turn.generation_id for one in live])
-            for one in live:
-                if reason := unwanted.get(one.turn.generation_id):
-                    one.stop(reason)  # one that has ended meanwhile has nothing left to stop
+            for generation_id, reason in unwanted.items():
+                self._runner.end(generation_id, reason)  # one that has ended meanwhile has nothing left to stop
 
     def _reap(self) -> None:
         if time.monotonic() >= self._reap_from:

@@ -14,6 +14,7 @@ from domain.generation import EndReason, GenerationStatus
 from domain.messages import Message, text_of
 from domain.usage import Usage, UsageSource
 from repositories.event_log import EventLog
+from repositories.signals import Signals
 from services.answer import Answer
 from services.charges import Charge
 from services.generation_ends import Outcome
@@ -24,7 +25,7 @@ from services.upstream_handle import UpstreamHandle
 
 log = structlog.get_logger()
 
-_STOP_WAIT_S = 3.0
+STOP_WAIT_S = 3.0  # how long a stop waits for its end
 _MAX_ANSWER_CHARS = 1024 * 1024  # several times the longest answer of any model; MySQL refuses rows over 16 MB
 
 
@@ -75,6 +76,7 @@ class GenerationRunner:
         options: StreamOptions,
         after_answer: Callable[[Turn, Message], None],
         announce: Callable[[Turn], None],
+        signals: Signals,
     ) -> None:
         self.upstream = upstream
         self._event_log = event_log
@@ -87,6 +89,8 @@ class GenerationRunner:
         self._draining = False
         self._interrupting = False
         self._flusher: threading.Thread | None = None
+        signals.listen("stop", lambda generation_id: self.end(generation_id, EndReason.USER_STOP))
+        signals.listen("lost", lambda generation_id: self.end(generation_id, EndReason.NODE_LOST))
 
     def check_open(self) -> None:
         """Raises :class:`Unavailable` when this worker is going down and takes no new turn."""
@@ -96,7 +100,7 @@ class GenerationRunner:
     def submit(self, turn: Turn) -> Live:
         """Begin to answer a stored turn."""
         live = Live(turn)
-        self._event_log.open(turn.generation_id)
+        self._event_log.open(turn.generation_id, turn.epoch)
         start = events.Start(turn.message_id, turn.generation_id, turn.session_id, turn.provider, turn.request.model)
         self._event_log.append(turn.generation_id, [events.encode(start)])
         self._start_flusher()
@@ -124,6 +128,11 @@ class GenerationRunner:
         """How many run here now."""
         return len(self._live)
 
+    def end(self, generation_id: str, reason: EndReason) -> None:
+        """End it now, if it runs here; its producer sees to the rest."""
+        if live := self._live.get(generation_id):
+            live.stop(reason)
+
     def stop(self, generation_id: str) -> GenerationStatus | None:
         """Stop it, and wait a little; how it was saved, or RUNNING if that is still under way.
 
@@ -133,7 +142,7 @@ class GenerationRunner:
         if live is None:
             return None
         live.stop(EndReason.USER_STOP)
-        live.finished.wait(_STOP_WAIT_S)
+        live.finished.wait(STOP_WAIT_S)
         return live.message.status if live.message else GenerationStatus.RUNNING
 
     def begin_drain(self) -> None:
@@ -147,7 +156,7 @@ class GenerationRunner:
         self._interrupting = True  # from here on also for a turn that was let in before the drain began
         for live in self.all():
             live.stop(EndReason.SHUTDOWN)
-        self._wait_for_all(_STOP_WAIT_S)
+        self._wait_for_all(STOP_WAIT_S)
 
     def _wait_for_all(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

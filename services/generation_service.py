@@ -1,5 +1,6 @@
 """Generations as their user sees them: how they stand, what they cost, and the stop."""
 
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,11 +8,18 @@ from domain.errors import InvalidInput, NotFound
 from domain.generation import GenerationStatus
 from domain.principal import Principal
 from models import GenerationEntity
+from repositories.event_log import EventLog
 from repositories.generation_repository import SessionUsage
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
-from services.generation_runner import GenerationRunner
+from services.generation_runner import STOP_WAIT_S, GenerationRunner
 
 StopState = Literal["stopped", "stopping", "already_finished"]
+
+_LOOK_S = 0.05  # between two looks at a generation that another worker is to stop
+_STATES: dict[GenerationStatus | None, StopState] = {
+    GenerationStatus.RUNNING: "stopping",
+    GenerationStatus.STOPPED: "stopped",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +41,10 @@ class UsageReport:
 class GenerationService:
     """Looks at generations and stops them."""
 
-    def __init__(self, unit_of_work: OpenUnitOfWork, runner: GenerationRunner) -> None:
+    def __init__(self, unit_of_work: OpenUnitOfWork, runner: GenerationRunner, event_log: EventLog) -> None:
         self._unit_of_work = unit_of_work
         self._runner = runner
+        self._event_log = event_log
 
     def get(self, principal: Principal, generation_id: str) -> GenerationEntity:
         """One generation."""
@@ -61,21 +70,30 @@ class GenerationService:
             row = _own(_named(uow, principal, generation_id, message_id, session_id))
         if row.status != GenerationStatus.RUNNING:
             return Stopped(row.id, "already_finished")
-        match self._runner.stop(row.id):
-            case None:
-                return self._stop_elsewhere(principal, row.id)
-            case GenerationStatus.RUNNING:
-                return Stopped(row.id, "stopping")
-            case GenerationStatus.STOPPED:
-                return Stopped(row.id, "stopped")
-        return Stopped(row.id, "already_finished")  # it came to another end first
+        status = self._runner.stop(row.id) or self._stop_elsewhere(principal, row.id)
+        return Stopped(row.id, _STATES.get(status, "already_finished"))  # it may come to another end first
 
-    def _stop_elsewhere(self, principal: Principal, generation_id: str) -> Stopped:
-        """Its owner is another worker: leave word, which it hears within a second or so."""
+    def _stop_elsewhere(self, principal: Principal, generation_id: str) -> GenerationStatus | None:
+        """Its owner is another worker: leave word, call out for it, and wait a little; how the generation stands then.
+
+        None if it is gone. A dead owner hears nothing: the generation is reaped when its lease has run out.
+        """
         with self._unit_of_work() as uow:
             running = uow.generations.request_stop(generation_id, principal.user_id)
             uow.commit()
-        return Stopped(generation_id, "stopping" if running else "already_finished")
+        if running:
+            self._event_log.request_stop(generation_id)
+        give_up = time.monotonic() + STOP_WAIT_S
+        while (status := self._status(principal, generation_id)) == GenerationStatus.RUNNING:
+            if time.monotonic() > give_up:
+                break
+            time.sleep(_LOOK_S)
+        return status
+
+    def _status(self, principal: Principal, generation_id: str) -> GenerationStatus | None:
+        with self._unit_of_work(writes=False) as uow:
+            row = uow.generations.get(generation_id, principal.user_id)
+            return GenerationStatus(row.status) if row else None
 
     def usage(self, principal: Principal, session_id: str) -> UsageReport:
         """What a session cost."""

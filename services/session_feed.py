@@ -1,10 +1,9 @@
 """Following a session: each of its generations as it begins, whichever request and whichever worker began it."""
 
-import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -15,14 +14,14 @@ from domain.errors import LimitExceeded, NotFound, Unavailable
 from domain.generation import GenerationStatus
 from domain.principal import Principal
 from models import GenerationEntity
+from repositories.signals import Signals
 from repositories.unit_of_work import OpenUnitOfWork
 from services.event_stream_service import EventStreamService, Item
 from services.turn import Turn
 
 log = structlog.get_logger()
 
-_POLL_S = 2.0  # how late, at most, a turn that another worker began is noticed
-_RECHECK_S = 15.0  # how long a reader who was signed out may go on
+_POLL_S = 2.0  # how late, at most, a turn that another worker began is noticed, where no signal tells it
 _NEWEST = 50  # generations of a session that are looked at: a reader who missed more has the history
 
 
@@ -44,26 +43,26 @@ class Followed:
 class SessionFeed:
     """Tells readers of a session about the generations that begin in it.
 
-    A turn of this worker wakes them at once. For those of other workers, one thread asks the database about all
-    followed sessions together, while there are any: a session's ``updated_at`` changes with every turn.
+    A turn of this worker wakes them at once, and one of another worker where its signal comes through. Besides, one
+    thread asks the database about all followed sessions together, while there are any: a session's ``updated_at``
+    changes with every turn.
     """
 
     def __init__(
         self,
         unit_of_work: OpenUnitOfWork,
         event_streams: EventStreamService,
-        recheck: Callable[[Principal], None],
-        heartbeat_s: float,
+        signals: Signals,
         max_readers_per_user: int,
     ) -> None:
         self._unit_of_work = unit_of_work
         self.event_streams = event_streams
-        self.recheck = recheck
-        self.heartbeat_s = min(heartbeat_s, _RECHECK_S)
+        self._signals = signals
         self._max_readers_per_user = max_readers_per_user
         self._readers: set[SessionReader] = set()
         self._lock = threading.Lock()
         self._watcher: threading.Thread | None = None
+        signals.listen("turn", lambda session_id: self._wake({session_id}))
 
     def follow(self, principal: Principal, session_id: str, last: EventPlace | None) -> "SessionReader":
         """Read the session's generations: the one that runs now and those to come, or all that came after ``last``.
@@ -86,6 +85,7 @@ class SessionFeed:
     def announce(self, turn: Turn) -> None:
         """A generation has begun in this worker."""
         self._wake({turn.session_id})
+        self._signals.send("turn", turn.session_id)
 
     def close(self) -> None:
         """End all readers: this worker is going down, and another one serves them when they come back."""
@@ -160,7 +160,7 @@ class SessionReader:
         self._resume: EventPlace | None = None
         self._news = threading.Event()
         self._closed = False
-        self._admitted_at = time.monotonic()
+        self._check = feed.event_streams.check_of(principal)
 
     def begin(self, last: EventPlace | None) -> None:
         """Find where to begin. Raises NotFound for no such session, or a place that is not in it."""
@@ -183,9 +183,9 @@ class SessionReader:
             self._news.clear()
             for generation_id in self._new_ones():
                 yield self._followed(generation_id, 0)
-            if not self._news.wait(self._feed.heartbeat_s):
+            if not self._news.wait(self._feed.event_streams.heartbeat_s):
                 yield None
-            self._check_admission()
+            self._check()
 
     def wake(self) -> None:
         """Something may have begun."""
@@ -210,13 +210,5 @@ class SessionReader:
         return Followed(generation_id, self._items(generation_id, after))
 
     def _items(self, generation_id: str, after: int) -> Iterator[Item]:
-        for item in self._feed.event_streams.follow(self._principal, generation_id, after):
-            yield item
-            self._check_admission()
-
-    def _check_admission(self) -> None:
-        if time.monotonic() - self._admitted_at < self._feed.heartbeat_s:
-            return
-        self._admitted_at = time.monotonic()
-        with contextlib.suppress(Unavailable):  # the next beat asks again
-            self._feed.recheck(self._principal)
+        """Lazily: a generation may be gone by the time it is read."""
+        yield from self._feed.event_streams.follow(self._principal, generation_id, after)

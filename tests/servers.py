@@ -8,6 +8,7 @@ import itertools
 import os
 import pwd
 import random
+import re
 import shutil
 import signal
 import socket
@@ -306,11 +307,16 @@ class Redis(Server):
         """Forget everything."""
         assert self._command("FLUSHALL") == b"+OK"
 
+    def calls(self, command: str) -> int:
+        """How often it was asked this since it was started."""
+        found = re.search(rb"cmdstat_%s:calls=(\d+)" % command.encode(), self._command("INFO commandstats"))
+        return int(found[1]) if found else 0
+
     def _command(self, command: str) -> bytes:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
                 connection.sendall(command.encode() + b"\r\n")
-                return connection.recv(100).strip()
+                return connection.recv(65536).strip()
         except OSError:
             return b""
 

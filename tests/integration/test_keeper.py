@@ -416,7 +416,7 @@ def test_an_answer_that_cannot_be_saved_in_time_is_no_success(
 
 
 def test_readers_learn_within_15_seconds_that_a_worker_has_died() -> None:
-    renewed_every = generation_keeper._TICK_S * generation_keeper._EVERY
+    renewed_every = generation_keeper._BEAT_S * generation_keeper._ALL
 
     assert LEASE.total_seconds() + renewed_every <= 15
     assert LEASE.total_seconds() >= 3 * renewed_every

@@ -178,7 +178,7 @@ def test_an_answer_that_nobody_ever_reads_is_completed(admin: Actor) -> None:
 
 def _forget_logs(app: OpenAPI) -> None:
     """As after a restart: nothing of the streams is in memory."""
-    services(app).event_streams._event_log._entries.clear()
+    services(app).event_streams._event_log.rings.clear()
 
 
 def test_a_log_that_is_gone_is_made_up_from_the_saved_answer(admin: Actor, app: OpenAPI) -> None:
