@@ -50,6 +50,7 @@ from services.model_choice import ModelChooser
 from services.passwords import Passwords
 from services.price_book import PriceBook
 from services.provider_service import ProviderService
+from services.reaper import Reaper
 from services.registry import Services
 from services.route_service import RouteService
 from services.session_feed import SessionFeed
@@ -129,6 +130,7 @@ def _services(
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
     ledger = Ledger(unit_of_work, tokenizer, PriceBook(unit_of_work, {}), metrics.observer)
     store = GenerationStore(unit_of_work, ledger, shared.worker, metrics.observer)
+    reaper = Reaper(unit_of_work, shared.event_log, ledger, metrics.observer)
     heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
     event_streams = EventStreamService(unit_of_work, shared.event_log, auth.recheck, heartbeat_s)
     feed = SessionFeed(unit_of_work, event_streams, shared.signals, most)
@@ -154,7 +156,7 @@ def _services(
         feed=feed,
         generations=GenerationService(unit_of_work, runner, shared.event_log),
         health=HealthService({"database": database.ping}, providers, shared.checks),
-        keeper=GenerationKeeper(runner, store, idempotency.purge, metrics.observer),
+        keeper=GenerationKeeper(runner, store, reaper, idempotency.purge, metrics.observer),
         metrics_text=metrics.text,
         providers=ProviderService(providers),
         routes=RouteService(providers, routes, gate.breakers),

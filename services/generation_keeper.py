@@ -11,6 +11,7 @@ from domain.errors import Unavailable
 from domain.observer import NOBODY, Observer
 from services.generation_runner import GenerationRunner
 from services.generation_store import LEASE, GenerationStore
+from services.reaper import Reaper
 
 log = structlog.get_logger()
 
@@ -27,11 +28,13 @@ class GenerationKeeper:
         self,
         runner: GenerationRunner,
         store: GenerationStore,
+        reaper: Reaper,
         purge: Callable[[], None],
         observer: Observer = NOBODY,
     ) -> None:
         self._runner = runner
         self._store = store
+        self._reaper = reaper
         self._purge_expired = purge
         self._observer = observer
         self._thread: threading.Thread | None = None
@@ -98,7 +101,7 @@ class GenerationKeeper:
 
     def _reap(self) -> None:
         if time.monotonic() >= self._reap_from:
-            self._store.reap()
+            self._reaper.reap()
 
     def _sweep(self) -> None:
         self._store.ledger.sweep()

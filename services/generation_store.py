@@ -1,4 +1,4 @@
-"""What is written about a generation once it runs: checkpoints, its end, and the end of those whose worker died."""
+"""What is written about a generation once it runs: checkpoints, leases and its end."""
 
 import time
 from collections.abc import Sequence
@@ -10,14 +10,13 @@ import structlog
 
 from domain.clock import now
 from domain.errors import Unavailable
-from domain.generation import EndReason, GenerationStatus
-from domain.messages import Message, Reasoning, Text, parts_from
+from domain.generation import EndReason
+from domain.messages import Message
 from domain.observer import NOBODY, Observer
-from models import GenerationEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.answer import Answer, columns_of
 from services.charges import Charge
-from services.generation_ends import Outcome, end_of, reaped
+from services.generation_ends import Outcome, end_of
 from services.ledger import Ledger
 from services.message_view import message_view
 from services.turn import Turn
@@ -132,26 +131,6 @@ class GenerationStore:
         lost = {generation_id: EndReason.NODE_LOST for generation_id in generation_ids if generation_id not in stops}
         return lost | {generation_id: EndReason.USER_STOP for generation_id, asked in stops.items() if asked}
 
-    def reap(self) -> int:
-        """End, as interrupted, what workers that died have left; the number of them."""
-        with self._unit_of_work(writes=False) as uow:
-            left = uow.generations.abandoned(now(), limit=50)
-        return sum(self._reap(entity) for entity in left)
-
-    def _reap(self, entity: GenerationEntity) -> bool:
-        end = {"status": GenerationStatus.INTERRUPTED, "end_reason": EndReason.NODE_LOST}
-        with self._unit_of_work() as uow:
-            uow.sessions.update(entity.session_id, entity.user_id, updated_at=now())
-            won = uow.generations.finish(entity.id, epoch=entity.epoch, values={**end, "finished_at": now()})
-            if won:
-                uow.messages.write(entity.message_id, entity.user_id, **end)
-                self.ledger.settle_abandoned(uow, entity, _written(uow, entity))
-                uow.commit()
-                log.warning("generation_reaped", generation_id=entity.id, owner=entity.owner)
-        if won:
-            self._observer.generation_ended(reaped(entity))
-        return won
-
 
 def _end_columns(outcome: Outcome) -> dict[str, Any]:
     usage = outcome.usage
@@ -165,13 +144,6 @@ def _end_columns(outcome: Outcome) -> dict[str, Any]:
         "reasoning_tokens": usage.reasoning_tokens if usage else None,
         "usage_source": usage.source if usage else None,
     }
-
-
-def _written(uow: UnitOfWork, entity: GenerationEntity) -> str:
-    """All that the model wrote, as far as it was saved."""
-    message = uow.messages.get(entity.message_id, entity.user_id)
-    parts = parts_from(message.parts) if message else []
-    return "".join(part.text for part in parts if isinstance(part, Reasoning | Text))
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -4,11 +4,15 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
 from flask_openapi import OpenAPI
 from werkzeug.test import TestResponse
 
+from domain.clock import now
+from models import GenerationEntity, db
 from services.registry import Services
 from tests.actors import Actor, ok
 from tests.scripted_provider.client import ScriptedProvider
@@ -148,3 +152,11 @@ def ended(user: Actor, generation_id: str) -> dict[str, Any]:
         return None if generation["status"] == "running" else generation
 
     return eventually(look) or {}
+
+
+def let_lease_run_out(app: OpenAPI, generation_id: str) -> None:
+    """As if its owner had not been heard of for a while."""
+    with app.app_context():
+        past = sa.update(GenerationEntity).where(GenerationEntity.id == generation_id)
+        db.session.execute(past.values(lease_until=now() - timedelta(seconds=1)))
+        db.session.commit()

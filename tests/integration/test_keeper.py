@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from tests.chats import (
     ended,
     entry,
     eventually,
+    let_lease_run_out,
     services,
     shown,
     told,
@@ -63,14 +64,6 @@ def _row(app: OpenAPI, generation_id: str) -> GenerationEntity:
         row = db.session.get(GenerationEntity, generation_id)
         assert row is not None
         return row
-
-
-def _let_lease_run_out(app: OpenAPI, generation_id: str) -> None:
-    """As if its owner had not been heard of for a while."""
-    with app.app_context():
-        past = sa.update(GenerationEntity).where(GenerationEntity.id == generation_id)
-        db.session.execute(past.values(lease_until=now() - timedelta(seconds=1)))
-        db.session.commit()
 
 
 def _half_written(user: Actor, **script: Any) -> Begun:
@@ -127,7 +120,7 @@ def test_a_late_checkpoint_does_not_touch_a_finished_answer(app: OpenAPI, admin:
 
 def test_the_lease_of_what_runs_here_is_renewed(app: OpenAPI, admin: Actor) -> None:
     begun = _half_written(admin)
-    _let_lease_run_out(app, begun.generation_id)
+    let_lease_run_out(app, begun.generation_id)
 
     _tick(app)
 
@@ -143,7 +136,7 @@ def test_what_a_dead_worker_left_is_interrupted_with_what_was_saved(
     begun = _half_written(admin)
     _tick(app)
     kept = answer_in(admin, begun.session_id)["content"]
-    _let_lease_run_out(app, begun.generation_id)
+    let_lease_run_out(app, begun.generation_id)
 
     _tick(other_node)
 
@@ -161,7 +154,7 @@ def test_a_reader_of_a_dead_worker_learns_of_its_end_at_another_node(
 ) -> None:
     begun = _half_written(admin)
     _tick(app)
-    _let_lease_run_out(app, begun.generation_id)
+    let_lease_run_out(app, begun.generation_id)
     _tick(other_node)
 
     path = f"/api/v1/generations/{begun.generation_id}/events"
@@ -176,10 +169,10 @@ def test_a_reader_of_a_dead_worker_learns_of_its_end_at_another_node(
 
 @pytest.mark.usefixtures("every_database")
 def test_of_two_reapers_one_ends_it(app: OpenAPI, make_app: AppFactory, admin: Actor) -> None:
-    reapers = [_store(make_app()), _store(make_app()), _store(make_app())]
+    reapers = [services(make_app()).keeper._reaper for _ in range(3)]
     abandoned = [_half_written(admin) for _ in range(3)]
     for begun in abandoned:
-        _let_lease_run_out(app, begun.generation_id)
+        let_lease_run_out(app, begun.generation_id)
 
     assert sum(at_once(*(reaper.reap for reaper in reapers))) == len(abandoned)
 
@@ -201,7 +194,7 @@ def test_a_former_owner_cannot_overwrite_what_was_ended_without_it(
 ) -> None:
     begun = _half_written(admin, words=250)  # on a busy machine too, it must be reaped before it ends
     _tick(app)
-    _let_lease_run_out(app, begun.generation_id)
+    let_lease_run_out(app, begun.generation_id)
     _tick(other_node)
     reaped = answer_in(admin, begun.session_id)
 
@@ -227,7 +220,7 @@ def test_a_former_owner_stops_asking_the_provider_when_it_hears_of_its_loss(
     app: OpenAPI, other_node: OpenAPI, admin: Actor, provider: ScriptedProvider
 ) -> None:
     begun = _half_written(admin)
-    _let_lease_run_out(app, begun.generation_id)
+    let_lease_run_out(app, begun.generation_id)
     _tick(other_node)
 
     services(app).keeper.tick(all_duties=False)
@@ -246,7 +239,7 @@ def test_what_a_living_worker_has_lost_sight_of_is_reaped_too(
         assert admin.post("/api/v1/chat", {"message": "one", "session_id": session_id}).status_code == 500
     answer = answer_in(admin, session_id)
     assert answer["status"] == "running"
-    _let_lease_run_out(app, answer["generation_id"])
+    let_lease_run_out(app, answer["generation_id"])
 
     _tick(app)
 
@@ -262,7 +255,7 @@ def test_a_duty_that_fails_does_not_keep_the_keeper_from_the_others(
     app: OpenAPI, admin: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = _half_written(admin)
-    _let_lease_run_out(app, begun.generation_id)
+    let_lease_run_out(app, begun.generation_id)
     with app.app_context():
         db.session.execute(sa.update(GenerationEntity).values(stop_requested=True))
         db.session.commit()
@@ -385,7 +378,7 @@ def test_after_an_outage_owners_are_given_time_before_they_are_taken_for_dead(
     cable.cut()
     _tick(other_node)
     cable.mend()
-    _let_lease_run_out(app, begun.generation_id)  # as it has during the outage
+    let_lease_run_out(app, begun.generation_id)  # as it has during the outage
 
     _tick(other_node)
     assert answer_in(admin, begun.session_id)["status"] == "running"
@@ -406,7 +399,7 @@ def test_an_answer_that_cannot_be_saved_in_time_is_no_success(
     cable.mend()
 
     assert (events[-1]["type"], events[-1]["code"]) == ("error", "generation_lost")
-    _let_lease_run_out(app, begun.generation_id)
+    let_lease_run_out(app, begun.generation_id)
     monkeypatch.setattr(services(app).keeper, "_reap_from", 0.0)
     _tick(app)
     assert answer_in(admin, begun.session_id)["status"] == "interrupted"

@@ -38,7 +38,7 @@ def sweep(app: OpenAPI) -> int:
 
 
 def reap(app: OpenAPI) -> int:
-    return services(app).keeper._store.reap()
+    return services(app).keeper._reaper.reap()
 
 
 # One row, settled once

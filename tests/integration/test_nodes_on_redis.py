@@ -1,5 +1,6 @@
 """Two nodes on one database and one Redis: what one begins, the other one reads, stops and follows."""
 
+import json
 import threading
 import time
 
@@ -10,12 +11,14 @@ from werkzeug.test import TestResponse
 from services import session_feed
 from tests.actors import Actor, ok, set_up
 from tests.chats import (
+    Event,
     answer_in,
     begin,
     chat,
     ended,
     entry,
     eventually,
+    let_lease_run_out,
     parsed,
     raw_frames,
     services,
@@ -225,6 +228,98 @@ def test_a_node_that_ends_has_told_everything(nodes: tuple[OpenAPI, OpenAPI], he
     assert events[-1]["message"]["end_reason"] == "shutdown"
     assert shown(events) == events[-1]["message"]["content"]
     assert ended(there, begun.generation_id)["status"] == "interrupted"
+
+
+# Nodes that die
+
+
+def _replayed(node: OpenAPI, generation_id: str) -> list[Event]:
+    """What is in Redis of it."""
+    return [json.loads(event) for event in services(node).event_streams._event_log.replay(generation_id)]
+
+
+def test_readers_of_a_dead_node_get_its_whole_text_and_the_end(
+    nodes: tuple[OpenAPI, OpenAPI], here: Actor, there: Actor
+) -> None:
+    begun = begin(here, told(words=30, pace_ms=5, reasoning="let me think", fault="stall", after=25))
+    begun.read_until("content")
+    response = _follow(there, begun.generation_id)
+    eventually(lambda: len(_replayed(nodes[1], begun.generation_id)) > 5)
+    time.sleep(0.5)  # it has stalled by now
+    log = _replayed(nodes[1], begun.generation_id)
+    assert answer_in(here, begun.session_id)["content"] == ""  # no checkpoint
+
+    let_lease_run_out(nodes[0], begun.generation_id)
+    services(nodes[1]).keeper.tick(all_duties=True)
+
+    events = [event for _, event in parsed(response.get_data(as_text=True))]
+    assert events[: len(log)] == log
+    assert [event["type"] for event in events[len(log) :]] == ["stop", "end", "complete"]
+    assert events[-3]["reason"] == "node_lost"
+    answer = answer_in(there, begun.session_id)
+    assert (answer["status"], answer["end_reason"]) == ("interrupted", "node_lost")
+    assert answer["content"] == shown(events) != ""
+    assert [part["type"] for part in answer["parts"]] == ["reasoning", "text"]
+    for seen in (0, 3, len(events) - 1):
+        again = [event for _, event in parsed("\n\n".join(_frames(there, begun.generation_id, seen)))]
+        assert again == events[seen:]
+
+
+def test_the_longer_of_the_checkpoint_and_the_log_is_kept(
+    nodes: tuple[OpenAPI, OpenAPI], here: Actor, there: Actor
+) -> None:
+    begun = begin(here, told(words=30, pace_ms=2, fault="stall", after=25))
+    begun.read_until("content")
+    eventually(lambda: len(_replayed(nodes[1], begun.generation_id)) > 2)
+    (live,) = services(nodes[0]).runner.all()
+    time.sleep(0.5)
+    live.answer._text.append(" and more, of which the log does not know")
+    live.answer.size += 1
+    services(nodes[0]).keeper.tick(all_duties=False)
+    saved = answer_in(here, begun.session_id)["content"]
+
+    let_lease_run_out(nodes[0], begun.generation_id)
+    services(nodes[1]).keeper.tick(all_duties=True)
+
+    events = [event for _, event in parsed("\n\n".join(_frames(there, begun.generation_id)))]
+    assert [event["type"] for event in events[-4:]] == ["replace", "stop", "end", "complete"]
+    assert shown(events) == answer_in(there, begun.session_id)["content"] == saved
+
+
+def test_a_former_owner_is_told_at_once_that_it_was_taken_for_dead(
+    nodes: tuple[OpenAPI, OpenAPI], here: Actor, provider: ScriptedProvider
+) -> None:
+    begun = begin(here, told(**LONG))
+    begun.read_until("content")
+    let_lease_run_out(nodes[0], begun.generation_id)
+
+    services(nodes[1]).keeper.tick(all_duties=True)
+
+    assert provider.wait_closed()["end"] == "client_closed"
+    eventually(lambda: not services(nodes[0]).runner.all())
+    events = begun.events()
+    answer = answer_in(here, begun.session_id)
+    assert (answer["status"], answer["end_reason"]) == ("interrupted", "node_lost")
+    assert shown(events) == answer["content"]
+
+
+def test_readers_learn_of_the_end_though_redis_was_away_when_it_was_written(
+    nodes: tuple[OpenAPI, OpenAPI], here: Actor, there: Actor, own_redis: Redis
+) -> None:
+    begun = begin(here, told(words=30, pace_ms=5, fault="stall", after=20))
+    begun.read_until("content")
+    response = _follow(there, begun.generation_id)
+    eventually(lambda: len(_replayed(nodes[1], begun.generation_id)) > 2)
+    own_redis.freeze()
+    let_lease_run_out(nodes[0], begun.generation_id)
+    services(nodes[1]).keeper.tick(all_duties=True)
+    own_redis.thaw()
+
+    events = parsed(response.get_data(as_text=True))
+
+    assert events[-1][1]["type"] == "complete"
+    assert events[-1][1]["message"]["status"] == "interrupted"
+    assert [number for number, _ in events] == sorted({number for number, _ in events})
 
 
 def test_a_reader_is_sent_away_after_signing_out(here: Actor, there: Actor) -> None:
