@@ -12,7 +12,7 @@ if __name__ == "__main__":
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from api.log_setup import configure_logging
 from api.openapi import VERSION, openapi_app
 from config import ConfigurationError, Settings, ai_providers, ai_routes, load_settings
 from domain.errors import Conflict, InvalidInput
+from domain.observer import Observer
 from domain.routes import Route
 from models import db
 from repositories.database import Database, engine_options
@@ -84,7 +85,7 @@ def create_app(
     if routes is None:
         routes = ai_routes(settings, entries)
     adapters = load_providers(entries)
-    metrics = Metrics(VERSION, _targets(adapters, routes), _offload)
+    metrics = Metrics(VERSION, _targets(adapters, routes), _offload, _tracing(settings))
     database = _database(app, settings, metrics)
     shared = sharing(settings.REDIS_URL, f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}")
     services = _services(settings, database, shared, adapters, routes, metrics)
@@ -145,6 +146,7 @@ def _services(
         TitleService(unit_of_work, providers, ledger, on=settings.AUTO_TITLE).after_answer,
         feed.announce,
         shared.signals,
+        metrics.observer,
     )
     limits = _message_limits(settings)
     return Services(
@@ -165,6 +167,19 @@ def _services(
         setup=setup,
         users=users,
     )
+
+
+def _tracing(settings: Settings) -> Sequence[Observer]:
+    if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        return ()
+    try:
+        from telemetry.tracing import tracing_to  # noqa: PLC0415  # an extra, and slow to import
+    except ImportError as error:
+        message = (
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, and the extra is not installed: pip install 'unichat[otel]' ({error})"
+        )
+        raise ConfigurationError(message) from None
+    return (tracing_to(settings.OTEL_EXPORTER_OTLP_ENDPOINT, VERSION),)
 
 
 def _targets(providers: Providers, routes: Mapping[str, Route]) -> Iterator[tuple[str, str]]:

@@ -92,11 +92,12 @@ class Settings(BaseSettings):
     RATE_LIMIT_CHAT: str = "60 per minute"
     RATE_LIMIT_AUTH: str = "60 per minute"
 
-    # Logs and metrics
+    # Logs, metrics, traces
     LOGGING_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     LOG_FORMAT: Literal["auto", "json", "text"] = "auto"
     LOG_FILE: str = ""
     METRICS_TOKEN: SecretStr = SecretStr("")
+    OTEL_EXPORTER_OTLP_ENDPOINT: str = ""
 
     @field_validator("LOGGING_LEVEL", mode="before")
     @classmethod

@@ -27,6 +27,7 @@ def init_request_logging(app: Flask, observer: Observer) -> None:
         g.request_id = offered if _ACCEPTED_ID.fullmatch(offered) else new_id("req")
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
+        observer.request_began(request.headers.get("traceparent"))
 
     @app.after_request
     def _answer(response: Response) -> Response:
@@ -45,6 +46,7 @@ class _Account:
 
     def __init__(self, response: Response, observer: Observer) -> None:
         caller = optional_principal()
+        self._request_id: str = g.request_id
         self._started: float = g.started
         self._first_byte: float | None = None
         self._observer = observer
@@ -52,7 +54,7 @@ class _Account:
         self._route = request.url_rule.rule if request.url_rule else None
         self._method, self._status, self._code = request.method, response.status_code, g.get("error_code")
         self._fields = {
-            "request_id": g.request_id,
+            "request_id": self._request_id,
             "method": self._method,
             "path": request.path,
             "route": self._route,
@@ -83,7 +85,9 @@ class _Account:
         seconds, first_byte_s = now - self._started, (self._first_byte or now) - self._started
         log.info("request", **self._fields, duration_ms=round(seconds * 1000, 2), ttft_ms=round(first_byte_s * 1000, 2))
         told = first_byte_s if self._is_stream else None
-        self._observer.request_ended(RequestEnd(self._route, self._method, self._status, self._code, seconds, told))
+        self._observer.request_ended(
+            RequestEnd(self._request_id, self._route, self._method, self._status, self._code, seconds, told)
+        )
 
 
 def _close(source: object) -> None:

@@ -1,5 +1,6 @@
 """What the parts tell about their work, in plain values, to whoever measures it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from domain.generation import EndReason, GenerationStatus
@@ -11,9 +12,11 @@ from domain.usage import Usage
 class RequestEnd:
     """A response whose last byte is sent, or whose client has gone. ``route`` is the rule that matched, not the path.
 
-    ``code`` is that of the error body; ``first_byte_s`` is there for streams only. Seconds from the request's arrival.
+    ``request_id`` is that of the logs, ``code`` that of the error body; ``first_byte_s`` is there for streams only.
+    Seconds from the request's arrival.
     """
 
+    request_id: str
     route: str | None
     method: str
     status: int
@@ -24,7 +27,10 @@ class RequestEnd:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """One request to a provider is over. ``repeats``: whether it was a retry or a failover after an earlier one."""
+    """One request to a provider is over; it was sent at ``began_at``, a Unix time.
+
+    ``repeats``: whether it was a retry or a failover after an earlier one. ``usage`` is the provider's own count.
+    """
 
     provider: str
     model: str
@@ -33,6 +39,8 @@ class AttemptEnd:
     seconds: float
     first_token_s: float | None
     repeats: str | None
+    began_at: float
+    usage: Usage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,23 @@ class GenerationEnd:
     code: str | None
     seconds: float
     first_token_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStory:
+    """How a generation went that ran here, for who follows a request through the parts; ``began_at`` is a Unix time.
+
+    ``trace_parent`` is what :meth:`Observer.trace_parent` gave when it was submitted.
+    """
+
+    trace_parent: str
+    generation_id: str
+    session_id: str
+    end_reason: str
+    code: str | None
+    began_at: float
+    seconds: float
+    attempts: Sequence[AttemptEnd]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +88,18 @@ class Settlement:
 class Observer:
     """Hears what happens, and here does nothing with it. Whatever a subclass does is quick and raises nothing."""
 
+    def request_began(self, trace_parent: str | None) -> None:
+        """A request has come in; ``trace_parent`` is its header of that name, in the W3C's form."""
+
     def request_ended(self, end: RequestEnd) -> None:
         """A request is over."""
+
+    def trace_parent(self) -> str | None:
+        """What a part of the present request that outlives it has to remember, in the same form; None: nothing."""
+        return None
+
+    def generation_told(self, story: GenerationStory) -> None:
+        """A generation is over whose trace parent was remembered."""
 
     def stream_began(self, route: str) -> None:
         """An event stream has begun to flow to a client."""
@@ -99,6 +134,20 @@ class Observers(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         self._all = observers
+
+    def request_began(self, trace_parent: str | None) -> None:
+        """A request has come in."""
+        for one in self._all:
+            one.request_began(trace_parent)
+
+    def trace_parent(self) -> str | None:
+        """The first that there is."""
+        return next((found for one in self._all if (found := one.trace_parent()) is not None), None)
+
+    def generation_told(self, story: GenerationStory) -> None:
+        """A generation is over whose trace parent was remembered."""
+        for one in self._all:
+            one.generation_told(story)
 
     def request_ended(self, end: RequestEnd) -> None:
         """A request is over."""

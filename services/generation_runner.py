@@ -12,6 +12,7 @@ from domain import events
 from domain.errors import AppError, ProviderError, ProviderTimeout, Unavailable, UpstreamCut
 from domain.generation import EndReason, GenerationStatus
 from domain.messages import Message, text_of
+from domain.observer import NOBODY, GenerationStory, Observer
 from domain.usage import Usage, UsageSource
 from repositories.event_log import EventLog
 from repositories.signals import Signals
@@ -48,6 +49,8 @@ class Live:
         self.error: ProviderError | None = None
         self.unsaved: AppError | None = None  # why the end could not be saved
         self.message: Message | None = None  # as it was saved
+        self.trace_parent: str | None = None
+        self.began_at = time.time()
         self.flushed_at = 0.0
         self.checkpointed = 0
 
@@ -77,6 +80,7 @@ class GenerationRunner:
         after_answer: Callable[[Turn, Message], None],
         announce: Callable[[Turn], None],
         signals: Signals,
+        observer: Observer = NOBODY,
     ) -> None:
         self.upstream = upstream
         self._event_log = event_log
@@ -84,6 +88,7 @@ class GenerationRunner:
         self._options = options
         self._after_answer = after_answer
         self._announce = announce
+        self._observer = observer
         self._live: dict[str, Live] = {}
         self._wake = threading.Event()
         self._draining = False
@@ -100,6 +105,7 @@ class GenerationRunner:
     def submit(self, turn: Turn) -> Live:
         """Begin to answer a stored turn."""
         live = Live(turn)
+        live.trace_parent = self._observer.trace_parent()
         self._event_log.open(turn.generation_id, turn.epoch)
         start = events.Start(turn.message_id, turn.generation_id, turn.session_id, turn.provider, turn.request.model)
         self._event_log.append(turn.generation_id, [events.encode(start)])
@@ -185,6 +191,8 @@ class GenerationRunner:
             self._close_log(live)
             self._live.pop(live.turn.generation_id, None)
             live.finished.set()
+        if live.trace_parent is not None:
+            self._observer.generation_told(_story_of(live, live.trace_parent))
         if live.message is not None and live.message.status is GenerationStatus.COMPLETED:
             self._after_answer(live.turn, live.message)
 
@@ -306,6 +314,20 @@ class GenerationRunner:
         else:
             closing.append(events.Stop(reason=outcome.end_reason))
         return [*closing, events.End()]
+
+
+def _story_of(live: Live, trace_parent: str) -> GenerationStory:
+    turn, message = live.turn, live.message
+    return GenerationStory(
+        trace_parent=trace_parent,
+        generation_id=turn.generation_id,
+        session_id=turn.session_id,
+        end_reason=(message.end_reason if message else None) or "unsaved",
+        code=message.error_code if message else None,
+        began_at=live.began_at,
+        seconds=time.time() - live.began_at,
+        attempts=live.upstream.ends,
+    )
 
 
 def end_reason_of(error: ProviderError) -> EndReason:

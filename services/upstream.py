@@ -163,7 +163,7 @@ class _Turn:
             if attempt.outcome != "answered":
                 attempt.output = self._splice.said
             _write_log(attempt)
-            self._upstream.observer.attempt_ended(self._handle.last_end)
+            self._upstream.observer.attempt_ended(self._handle.ends[-1])
 
     def _deltas_of(self, attempt: Attempt, admission: Admission, started: float) -> Iterator[Delta]:
         """What the reader gets of one attempt. Raises EmptyAnswer when it is complete and has said nothing."""

@@ -1,7 +1,9 @@
 """What holds a turn's upstream side together while it runs: its stop, its current call, and what was tried."""
 
 import threading
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from adapters.base_adapter import Deadlines, UpstreamCall
@@ -33,6 +35,7 @@ class Attempt:
     first_token_ms: float | None = None
     usage: Usage | None = None
     output: str = ""
+    began_at: float = field(default_factory=time.time)
     detail: str = ""  # for the log: what the provider said
 
     @property
@@ -88,20 +91,10 @@ class UpstreamHandle:
         return [step for step in self.trace if isinstance(step, Attempt)]
 
     @property
-    def last_end(self) -> AttemptEnd:
-        """How the last request went, for those who count."""
-        *before, last = self.attempts
-        target, first_token_ms = last.choice.target, last.first_token_ms
-        again = any(one.choice.target == target for one in before)
-        return AttemptEnd(
-            provider=last.choice.provider,
-            model=last.choice.model.name,
-            outcome=last.outcome,
-            code=last.error_code,
-            seconds=last.ms / 1000,
-            first_token_s=None if first_token_ms is None else first_token_ms / 1000,
-            repeats=("retry" if again else "failover") if before else None,
-        )
+    def ends(self) -> list[AttemptEnd]:
+        """How every request went, in order, for those who count."""
+        attempts = self.attempts
+        return [_end_of(attempt, attempts[:number]) for number, attempt in enumerate(attempts)]
 
     @property
     def route(self) -> str:
@@ -112,3 +105,19 @@ class UpstreamHandle:
     def upstream_ms(self) -> float:
         """Milliseconds spent at providers and in the waits between attempts."""
         return sum(attempt.ms + attempt.waited_ms for attempt in self.attempts)
+
+
+def _end_of(attempt: Attempt, before: Sequence[Attempt]) -> AttemptEnd:
+    choice, first_token_ms = attempt.choice, attempt.first_token_ms
+    again = any(one.choice.target == choice.target for one in before)
+    return AttemptEnd(
+        provider=choice.provider,
+        model=choice.model.name,
+        outcome=attempt.outcome,
+        code=attempt.error_code,
+        seconds=attempt.ms / 1000,
+        first_token_s=None if first_token_ms is None else first_token_ms / 1000,
+        repeats=("retry" if again else "failover") if before else None,
+        began_at=attempt.began_at,
+        usage=attempt.usage,
+    )

@@ -8,7 +8,7 @@ makes the folder before it forks.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -34,10 +34,16 @@ class Metrics:
     """The registry of one application. ``observer`` hears what happens, :meth:`watch` adds what is looked at.
 
     ``targets`` are the (provider, model) pairs that may become labels. ``offload`` runs what computes for long
-    where the event loop need not wait for it.
+    where the event loop need not wait for it. ``others`` hear what this hears.
     """
 
-    def __init__(self, version: str, targets: Iterable[tuple[str, str]], offload: Callable[..., bytes]) -> None:
+    def __init__(
+        self,
+        version: str,
+        targets: Iterable[tuple[str, str]],
+        offload: Callable[..., bytes],
+        others: Sequence[Observer] = (),
+    ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that nobody asks for
         self.registry = CollectorRegistry()
         self._version = version
@@ -57,6 +63,7 @@ class Metrics:
             ProviderMetrics(self.registry, self._targets),
             LedgerMetrics(self.registry, self._targets),
             PartMetrics(self.registry),
+            *others,
         )
 
     def watch(self, readings: Readings) -> None:

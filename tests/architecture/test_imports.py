@@ -10,7 +10,14 @@ from tests.code import FOLDERS, ROOT, source_files
 EFFECTIVE = {"wsgi.py", "gunicorn.conf.py"}  # they are the act of serving
 IN_ALEMBIC = {"migrations/env.py"}  # Alembic runs it inside of itself
 USES_SDKS = {"adapters.model_discovery"}  # imported when an operator asks which models there are
-SLOW_SDKS = {"openai", "dashscope", "redis", "alembic", "flask_migrate"}  # a second or tens of megabytes each
+SLOW_SDKS = {
+    "openai",
+    "dashscope",
+    "redis",
+    "alembic",
+    "flask_migrate",
+    "opentelemetry",
+}  # a second or tens of megabytes each
 
 PROGRAM = """
 import importlib, json, sys
