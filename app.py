@@ -89,7 +89,8 @@ def create_app(
     database = _database(app, settings, metrics)
     shared = sharing(settings.REDIS_URL, f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}")
     services = _services(settings, database, shared, adapters, routes, metrics)
-    metrics.watch(Readings(services.runner.count, database.connections, services.routes.broken_states, shared.checks))
+    runner, breakers = services.runner, services.routes.broken_states
+    metrics.watch(Readings(runner.count, database.connections, breakers, shared.checks, shared.lags))
     app.extensions |= {"unichat": services, "metrics": metrics}
     _prepare_users(settings, services, database)
     init_gateway(app, settings, shared.counter, metrics.observer)

@@ -16,7 +16,10 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """The shared parts, for ``worker``; ``checks`` tell whether what they stand on works (see HealthService)."""
+    """The shared parts, for ``worker``; ``checks`` tell whether what they stand on works (see HealthService).
+
+    ``lags``: for how many seconds something of the event log has been waiting, on its way out and in.
+    """
 
     worker: str
     counter: RateCounter
@@ -24,6 +27,7 @@ class Sharing:
     event_log: EventLog
     signals: Signals
     checks: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    lags: Mapping[str, Callable[[], float]] = field(default_factory=dict)
     close: Callable[[], None] = _nothing
 
 
@@ -52,5 +56,6 @@ def sharing(redis_url: str, worker: str) -> Sharing:
         event_log=event_log,
         signals=event_log.signals,
         checks={"redis": link.check},
+        lags={"out": lambda: event_log.outbox.lag_s, "in": lambda: event_log.tail.lag_s},
         close=close,
     )

@@ -19,13 +19,14 @@ class Readings:
     """Where the state of a worker is read.
 
     ``connections`` gives used and most, ``breakers`` the word per target; ``helpers`` are asked by name, and raise
-    :class:`Unavailable` while the worker does without them.
+    :class:`Unavailable` while the worker does without them; ``lags`` are those of the event log, in seconds.
     """
 
     generations: Callable[[], int]
     connections: Callable[[], tuple[int, int]]
     breakers: Callable[[], Mapping[str, str]]
     helpers: Mapping[str, Callable[[], None]]
+    lags: Mapping[str, Callable[[], float]]
 
 
 class WorkerState:
@@ -51,6 +52,13 @@ class WorkerState:
             "Whether a part answers without which the node is degraded.",
             ["part"],
             multiprocess_mode="livemin",
+            registry=registry,
+        )
+        self._lags = Gauge(
+            "unichat_event_log_lag_seconds",
+            "For how long something has been waiting on its way to Redis (out), or Redis to be heard (in).",
+            ["way"],
+            multiprocess_mode="livemax",
             registry=registry,
         )
         self._breakers = Gauge(
@@ -82,6 +90,8 @@ class WorkerState:
         self._read_breakers()
         for name, check in self._readings.helpers.items():
             self._helpers.labels(name).set(_answers(check))
+        for way, lag in self._readings.lags.items():
+            self._lags.labels(way).set(lag())
 
     def _read_breakers(self) -> None:
         worst = dict.fromkeys(self._targets.known, 0)

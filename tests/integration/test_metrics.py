@@ -216,9 +216,12 @@ def test_a_database_that_cannot_serve_is_counted(app: OpenAPI, user: Actor, tmp_
 def test_a_redis_that_goes_away_shows(make_app: AppFactory, own_redis: Redis) -> None:
     app = make_app(REDIS_URL=own_redis.url, METRICS_TOKEN=TOKEN)
     assert figures(app).value("unichat_helper_up", part="redis") == 1
+    for way in ("in", "out"):
+        assert figures(app).value("unichat_event_log_lag_seconds", way=way) < 1
 
     own_redis.stop()
     assert figures(app).value("unichat_helper_up", part="redis") == 0
+    eventually(lambda: figures(app).value("unichat_event_log_lag_seconds", way="in") > 1)
 
 
 def test_nothing_secret_is_told(app: OpenAPI, user: Actor) -> None:
