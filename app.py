@@ -88,9 +88,10 @@ def create_app(
     metrics = Metrics(VERSION, _targets(adapters, routes), _offload, _tracing(settings))
     database = _database(app, settings, metrics)
     shared = sharing(settings.REDIS_URL, f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}")
-    services = _services(settings, database, shared, adapters, routes, metrics)
+    helpers = {"storage": database.check_storage, **shared.checks}
+    services = _services(settings, database, shared, helpers, adapters, routes, metrics)
     runner, breakers = services.runner, services.routes.broken_states
-    metrics.watch(Readings(runner.count, database.connections, breakers, shared.checks, shared.lags))
+    metrics.watch(Readings(runner.count, database.connections, breakers, helpers, shared.lags))
     app.extensions |= {"unichat": services, "metrics": metrics}
     _prepare_users(settings, services, database)
     init_gateway(app, settings, shared.counter, metrics.observer)
@@ -123,6 +124,7 @@ def _services(
     settings: Settings,
     database: Database,
     shared: Sharing,
+    helpers: Mapping[str, Callable[[], None]],
     providers: Providers,
     routes: Mapping[str, Route],
     metrics: Metrics,
@@ -158,7 +160,7 @@ def _services(
         event_streams=event_streams,
         feed=feed,
         generations=GenerationService(unit_of_work, runner, shared.event_log),
-        health=HealthService({"database": database.ping}, providers, shared.checks),
+        health=HealthService({"database": database.ping}, providers, helpers),
         keeper=GenerationKeeper(runner, store, reaper, idempotency.purge, metrics.observer),
         metrics_text=metrics.text,
         providers=ProviderService(providers),

@@ -10,6 +10,7 @@ AppError(message, code)                   the message is for people, the code fo
 ├── Conflict                              true at another moment, not now
 ├── LimitExceeded(retry_after)            too many requests
 ├── Unavailable(retry_after)              we cannot serve this now
+│   └── StorageFull                       there is no room to store it
 └── ProviderError(provider, retryable, retry_after)
     ├── ProviderRejected                  the request's own fault: never retried, the reason is passed on
     │   ├── ContextTooLong
@@ -106,6 +107,12 @@ class Unavailable(AppError):
     def __init__(self, message: str, code: str | None = None, *, retry_after: float = 5) -> None:
         super().__init__(message, code)
         self.retry_after = retry_after
+
+
+class StorageFull(Unavailable):
+    """The disk of the database is full. What is there can be read, and what runs is saved when there is room again."""
+
+    code = "storage_full"
 
 
 class ProviderError(AppError):

@@ -123,7 +123,7 @@ class Observer:
         """A transaction has its database connection."""
 
     def database_failed(self, kind: str) -> None:
-        """A transaction failed since the database cannot serve: ``pool_timeout``, ``hangs`` or ``unavailable``."""
+        """The database failed a transaction: ``pool_timeout``, ``hangs``, ``storage_full``, ``unavailable``."""
 
 
 NOBODY = Observer()  # where nobody wants to know

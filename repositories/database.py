@@ -1,4 +1,4 @@
-"""Connections to the database, and where its errors become ours."""
+"""Connections to the database."""
 
 import contextlib
 import threading
@@ -10,13 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.orm import Session, sessionmaker
 
-from domain.errors import AppError, Conflict, InvalidInput, Unavailable
+from domain.errors import AppError, StorageFull, Unavailable
 from domain.observer import NOBODY, Observer
-from repositories import sqlite
+from repositories import database_errors, sqlite
 from repositories.database_watch import DatabaseWatch
 
 _CONNECT_TIMEOUT_S = 3
 _STATEMENT_TIMEOUT_S = 15  # no statement of a request takes this long; a frozen database must not hold it longer
+_FULL_FOR_S = 10.0  # between two looks whether the disk has room again
 
 
 def engine_options(url: str, pool_size: int) -> dict[str, Any]:
@@ -60,6 +61,7 @@ class Database:
         # SQLite has one writer: in this process they queue here, fairly and without polling its lock.
         self._writer: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         self._watch: DatabaseWatch | None = None
+        self._full_at: float | None = None  # when the disk was last found full, on the monotonic clock
         if engine.dialect.name == "sqlite":
             sqlite.configure(engine)
             self._writer = threading.Lock()
@@ -72,7 +74,8 @@ class Database:
     def transaction(self, *, writes: bool) -> Iterator[Session]:
         """One transaction: rolled back on leaving, unless committed.
 
-        Raises :class:`Conflict` for a broken constraint, :class:`Unavailable` when the database cannot serve.
+        Raises :class:`Conflict` for a broken constraint, :class:`Unavailable` when the database cannot serve,
+        :class:`StorageFull` when its disk is full.
         """
         watched = self._watch.over_transaction() if self._watch else contextlib.nullcontext()
         asked = time.monotonic()
@@ -90,9 +93,11 @@ class Database:
         return pool.checkedout(), pool.size()
 
     def _noted(self, error: exc.SQLAlchemyError) -> AppError | exc.SQLAlchemyError:
-        found = mapped(error)
+        found = database_errors.mapped(error)
+        if isinstance(found, StorageFull):
+            self._full_at = time.monotonic()
         if isinstance(found, Unavailable):
-            self._observer.database_failed("pool_timeout" if isinstance(error, exc.TimeoutError) else "unavailable")
+            self._observer.database_failed(database_errors.kind_of(error, found))
         return found
 
     def ping(self) -> None:
@@ -100,18 +105,13 @@ class Database:
         with self.transaction(writes=False) as session:
             session.execute(sa.text("SELECT 1"))
 
-
-def mapped(error: exc.SQLAlchemyError) -> AppError | exc.SQLAlchemyError:
-    """Our error for a database error; programming errors stay what they are."""
-    match error:
-        case exc.IntegrityError():
-            return Conflict("This is already taken, or was changed by somebody else at the same moment.")
-        case exc.DataError():
-            return InvalidInput("A value does not fit its field.")
-        case exc.OperationalError() | exc.InterfaceError() | exc.InternalError() | exc.TimeoutError():
-            return Unavailable("The database is not available.", "database_unavailable")
-        case exc.ProgrammingError() | exc.NotSupportedError() if not error.connection_invalidated:
-            return error
-        case exc.DBAPIError() | exc.DisconnectionError():  # a broken file, or what a driver calls by no better name
-            return Unavailable("The database is not available.", "database_unavailable")
-    return error
+    def check_storage(self) -> None:
+        """Raises :class:`StorageFull` from when the disk is found full until it takes a write again."""
+        if self._full_at is None:
+            return
+        if time.monotonic() - self._full_at < _FULL_FOR_S:
+            raise database_errors.storage_full()
+        with self.transaction(writes=True) as session:
+            session.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
+            session.commit()
+        self._full_at = None

@@ -24,8 +24,19 @@ def _pool() -> ThreadPool:
 
 def _off_loop(function: Callable[..., Any], *args: Any) -> Any:
     if monkey.is_module_patched("socket"):
-        return _pool().apply(function, args)
+        result, error = _pool().apply(_outcome, (function, args))
+        if error is not None:
+            raise error
+        return result
     return function(*args)
+
+
+def _outcome(function: Callable[..., Any], args: Any) -> tuple[Any, sqlite3.Error | None]:
+    """Result or error: gevent writes a traceback for what is raised in its threads, although it raises it here too."""
+    try:
+        return function(*args), None
+    except sqlite3.Error as error:
+        return None, error
 
 
 class _Cursor(sqlite3.Cursor):

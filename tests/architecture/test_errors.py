@@ -12,7 +12,7 @@ from api.errors import status_of
 from api.openapi import document
 from domain import errors
 from models import db
-from repositories.database import mapped
+from repositories.database_errors import mapped
 from tests.actors import Actor, refused
 
 # Mistakes in our own code: they must stay what they are, be logged with their traceback, and answer 500.
