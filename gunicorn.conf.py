@@ -31,7 +31,19 @@ except ConfigurationError as error:
 
 _POLL_S = 0.1
 _SAVE_RESERVE_S = 5  # the arbiter kills at graceful_timeout; what must be saved has to be saved before that
+_HEAR_OUT_S = 0.5  # a request that nobody has refused yet is not refused for a restart
 _LAST_REQUESTS_S = 2  # requests that still run when no generation does any more
+
+
+class _Address:
+    """All that serving a connection needs of its listener, which may be closed before the connection's turn comes."""
+
+    def __init__(self, listener: Any) -> None:
+        self._name = listener.getsockname()
+
+    def getsockname(self) -> Any:
+        """As a socket's."""
+        return self._name
 
 
 class DrainingWorker(GeventWorker):
@@ -54,12 +66,15 @@ class DrainingWorker(GeventWorker):
             self._beat()
         deadline = time.monotonic() + self.cfg.graceful_timeout - _SAVE_RESERVE_S
         for server in servers:
-            server.close()
+            _close(server)
+        self._hear_out()
         self._drain(deadline)
 
     def _serve(self, listener: Any) -> StreamServer:
         listener.setblocking(1)
-        server = StreamServer(listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections))
+        server = StreamServer(
+            listener, handle=partial(self.handle, _Address(listener)), spawn=Pool(self.worker_connections)
+        )
         if self.cfg.workers > 1:
             server.max_accept = 1
         server.start()
@@ -68,6 +83,15 @@ class DrainingWorker(GeventWorker):
     def _beat(self) -> None:
         self.notify()
         gevent.sleep(_POLL_S)
+
+    def _hear_out(self) -> None:
+        """Serve whoever was let in before the doors closed, for the moment that it takes to send a request."""
+        from api.lifecycle import announce_drain  # noqa: PLC0415  # in the worker only: the arbiter stays small
+
+        announce_drain(self.wsgi)
+        give_up = time.monotonic() + _HEAR_OUT_S
+        while not self._forced and time.monotonic() < give_up:
+            self._beat()
 
     def _drain(self, deadline: float) -> None:
         from api.lifecycle import drain  # noqa: PLC0415  # in the worker only: the arbiter stays small
@@ -103,6 +127,14 @@ class DrainingWorker(GeventWorker):
             self._forced = True
 
     handle_quit = handle_exit
+
+
+def _close(server: StreamServer) -> None:
+    """Let in who waits for a connection, then take no more: who is still in the queue when it closes is cut off."""
+    server.stop_accepting()
+    while connection := server.do_read():
+        server.do_handle(*connection)
+    server.close()
 
 
 def post_fork(_server: Any, _worker: Any) -> None:

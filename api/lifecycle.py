@@ -12,6 +12,12 @@ from services.registry import Services
 _SHOWN_MODELS = 3
 
 
+def announce_drain(app: Flask) -> None:
+    """Not be ready any more, while what comes is still served."""
+    services: Services = app.extensions["unichat"]
+    services.health.begin_drain()
+
+
 def drain(app: Flask, seconds: float) -> None:
     """Refuse new work, let running generations end within ``seconds``, then interrupt the rest and save it."""
     services: Services = app.extensions["unichat"]
