@@ -43,6 +43,12 @@ def free_port() -> int:
             return port
 
 
+def listens(port: int) -> bool:
+    """Whether somebody takes connections at a loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def program(name: str, *folders: str) -> str:
     """The path of an installed program. Skips the test loudly if it is missing; fails where servers are required."""
     found = shutil.which(name, path=os.pathsep.join([*folders, os.environ.get("PATH", ""), "/usr/sbin"]))

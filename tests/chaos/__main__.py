@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.chaos.arena import Arena, arena
 from tests.chaos.figures import Figure
-from tests.chaos.scenarios import nodes, readers, stops, stores
+from tests.chaos.scenarios import nodes, providers, readers, stops, stores
 from tests.servers import Servers
 
 Scenario = Callable[..., Sequence[Figure]]
@@ -37,11 +37,14 @@ SCENARIOS = {
     "kill9": Entry(nodes.kill9),
     "frozen": Entry(nodes.frozen_worker),
     "sigterm": Entry(nodes.sigterm),
+    "rolling-restart": Entry(nodes.rolling_restart, settings={"TRUSTED_PROXIES": 1}),
     "stops": Entry(stops.stops),
     "cuts": Entry(readers.cuts),
     "redis-stopped": Entry(stores.redis_stopped, needs_redis=True),
     "redis-frozen": Entry(stores.redis_frozen, needs_redis=True),
     "database-stopped": Entry(stores.database_stopped),
+    "misbehave": Entry(providers.misbehave, settings={"routes": providers.ROUTES} | providers.SETTINGS),
+    "provider-down": Entry(providers.provider_down, settings={"routes": providers.ROUTES} | providers.SETTINGS),
 }
 
 

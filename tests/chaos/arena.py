@@ -1,6 +1,7 @@
 """Where it happens: nodes on one MariaDB (and one Redis), a scripted provider, and a crowd of clients."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,23 @@ _SETTINGS = {
 
 
 class Arena:
-    """Everything of one scenario. ``settings`` are those of all nodes."""
+    """Everything of one scenario. ``settings`` are those of all nodes.
 
-    def __init__(self, folder: Path, servers: Servers, *, nodes: int = 2, redis: bool = False, **settings: Any) -> None:
-        self._folder = folder
+    ``routes`` are public models, with the models at the scripted provider that stand for them; each of these has a
+    larger window than the ones before it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        servers: Servers,
+        *,
+        nodes: int = 2,
+        redis: bool = False,
+        routes: Mapping[str, Sequence[str]] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.folder = folder
         with ExitStack() as cleanup:
             self.database = servers.database("mariadb")
             self.database_url = self.database.migrated_database()
@@ -39,6 +53,8 @@ class Arena:
                 "DATABASE_URL": self.database_url,
                 "OPENAI_BASE_URL": self.provider.openai_url,
             }
+            if routes:
+                self.settings["AI_PROVIDERS_FILE"] = self._write_routes(routes)
             if self.redis:
                 self.settings["REDIS_URL"] = self.redis.url
             self.settings |= settings
@@ -52,9 +68,22 @@ class Arena:
             self.crowd = cleanup.enter_context(Crowd([node.port for node in self.nodes], self.token))
             self._cleanup = cleanup.pop_all()
 
+    def _write_routes(self, routes: Mapping[str, Sequence[str]]) -> Path:
+        models = [
+            {"name": model, "context_window": 32_000 * (place + 1), "max_output": 4000}
+            for targets in routes.values()
+            for place, model in enumerate(targets)
+        ]
+        config = {"api_key": "x", "base_url": self.provider.openai_url, "models": models}
+        provider = {"adapter_class": "adapters.openai_adapter.OpenAIAdapter", "config": config}
+        declared = {name: [f"openai/{model}" for model in targets] for name, targets in routes.items()}
+        file = self.folder / "ai.json"
+        file.write_text(json.dumps({"openai": provider, "routes": declared}))
+        return file
+
     def start_node(self, **settings: Any) -> Node:
         """One more node, which is not waited for."""
-        return Node(self._folder, **(self.settings | settings))
+        return Node(self.folder, **(self.settings | settings))
 
     def _kill_nodes(self) -> None:
         for node in (*self.nodes, *self.retired):

@@ -83,6 +83,7 @@ class Crowd:
         pace_ms: float = 0,
         port: int | None = None,
         session_id: str = "",
+        model: str = "",
         cuts: Sequence[int] = (),
         others: Sequence[int] = (),
         begun: "asyncio.Future[Turn] | None" = None,
@@ -90,13 +91,13 @@ class Crowd:
     ) -> Turn:
         """Send a message and read the answer to its end, on other nodes where it must be.
 
-        The provider answers with ``words`` words, one every ``pace_ms``; ``script`` says more. The reader hangs up
-        by itself after each event in ``cuts``. ``others`` are the nodes to come back to (default: any). ``begun`` gets
-        the turn as soon as it is answered.
+        The provider, or the one behind ``model``, answers with ``words`` words, one every ``pace_ms``; ``script`` says
+        more. The reader hangs up by itself after each event in ``cuts``. ``others`` are the nodes to come back to
+        (default: any). ``begun`` gets the turn as soon as it is answered.
         """
         turn = self._turn(port or random.choice(self.ports), words, pace_ms, script)
         self.history.turns.append(turn)
-        body = {"message": turn.message} | ({"session_id": session_id} if session_id else {})
+        body = {"message": turn.message, "session_id": session_id or None, "model": model or None}
         try:
             async with await self._answered(
                 send(turn.port, "POST", "/api/v1/chat/stream", self._token, body)

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.chaos.arena import Arena
 from tests.node import Node
-from tests.servers import Server
+from tests.servers import Server, listens
 
 
 def kill_worker(node: Node) -> float:
@@ -50,12 +49,7 @@ def replace_node(arena: Arena, index: int) -> float:
     asked_at = time.monotonic()
     old.signal(signal.SIGTERM)
     arena.retired.append(old)
-    while _listens(old.port):
+    while listens(old.port):
         time.sleep(0.01)
     arena.nodes[index] = arena.start_node(PORT=old.port).wait_ready()
     return time.monotonic() - asked_at
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.arena import Arena, arena
 from tests.chaos.figures import Figure
-from tests.chaos.scenarios import nodes, readers, stops, stores
+from tests.chaos.scenarios import nodes, providers, readers, stops, stores
 from tests.servers import Servers
 
 pytestmark = pytest.mark.chaos
@@ -45,6 +45,17 @@ def test_a_node_that_is_asked_to_go(make_arena: ArenaFactory) -> None:
     assert place.violations() == []
     assert value(figures, "exit code") == 0
     assert value(figures, "finished") == value(figures, "interrupted with their partial saved") == 15
+
+
+def test_nodes_are_restarted_one_after_the_other(make_arena: ArenaFactory) -> None:
+    place = make_arena(TRUSTED_PROXIES=1)
+
+    figures = nodes.rolling_restart(place, clients=12, rounds=1)
+
+    assert place.violations() == []
+    assert value(figures, "refused, or without an answer") == 0
+    assert value(figures, "answers that were not finished") == 0
+    assert value(figures, "streams that were cut") == 0
 
 
 def test_stops_at_any_moment_from_any_node(make_arena: ArenaFactory) -> None:
@@ -84,3 +95,9 @@ def test_the_database_is_away(make_arena: ArenaFactory) -> None:
     assert place.violations() == []
     assert value(figures, "of them not saved whole") == 0
     assert value(figures, "not refused with 503 and Retry-After") == 0
+
+
+def test_providers_misbehave(make_arena: ArenaFactory) -> None:
+    place = make_arena(nodes=1, routes=providers.ROUTES, **providers.SETTINGS)
+
+    assert [str(figure) for figure in providers.misbehave(place) if not figure.holds] == []

@@ -46,8 +46,9 @@ class Response:
             raise Cut(repr(error)) from error
 
     async def json(self) -> Any:
-        """The whole body. Raises :class:`Cut`."""
-        return json.loads(b"".join([piece async for piece in self.pieces()]))
+        """The whole body; an empty object where it is something else, such as a proxy's page. Raises :class:`Cut`."""
+        body = b"".join([piece async for piece in self.pieces()])
+        return json.loads(body) if "json" in self.headers.get("content-type", "") else {}
 
     async def frames(self) -> AsyncIterator[tuple[int, bytes]]:
         """(id, data) of each server-sent event; (0, b"") for a comment. Raises :class:`Cut`."""

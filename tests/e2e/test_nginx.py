@@ -1,7 +1,6 @@
 """Through the proxy of deploy/nginx.conf: streams arrive as they are written, and addresses are the clients' own."""
 
 import contextlib
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,32 +11,19 @@ import pytest
 
 from tests.conftest import NodeFactory
 from tests.node import Node
-from tests.servers import ROOT, free_port, program
+from tests.proxy import nginx
 
 
 @contextlib.contextmanager
 def behind_nginx(node: Node, folder: Path) -> Iterator[Node]:
     """The node, called through nginx."""
-    port = free_port()
-    text = (ROOT / "deploy" / "nginx.conf").read_text()
-    for ours, here in (
-        ("listen 8080", f"listen 127.0.0.1:{port}"),
-        ("app:3000", f"127.0.0.1:{node.port}"),
-        ("/tmp/", f"{folder}/"),
-    ):
-        assert ours in text
-        text = text.replace(ours, here)
-    file = folder / "nginx.conf"
-    file.write_text(text)
-    command = [program("nginx"), "-p", str(folder), "-c", str(file), "-g", "daemon off;"]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        direct = node.port
+    direct = node.port
+    with nginx(folder, direct) as port:
         try:
             node.port, node.url = port, f"http://127.0.0.1:{port}"
             yield node.wait_ready()
         finally:
             node.port = direct
-            process.terminate()
 
 
 @pytest.fixture

@@ -127,8 +127,12 @@ class ScriptedProvider:
 
     def reset(self) -> None:
         """Forget queued scripts, the log and the counters. Answers under way go on."""
-        self._call("DELETE", "/_script")
+        self.forget_scripts()
         self._call("DELETE", "/_log")
+
+    def forget_scripts(self) -> None:
+        """Forget queued scripts alone."""
+        self._call("DELETE", "/_script")
 
     def _call(self, method: str, path: str, body: Any = None, timeout: float = 10.0) -> tuple[int, Any]:
         if self._tls:

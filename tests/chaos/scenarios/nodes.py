@@ -1,11 +1,13 @@
 """Nodes that are killed, frozen, and asked to go."""
 
+import threading
 import time
 
 from tests.chaos import nemesis
 from tests.chaos.arena import Arena
 from tests.chaos.evidence import Evidence
 from tests.chaos.figures import Figure, counted, percentile
+from tests.proxy import nginx
 
 _TERMINAL_S = 15.0  # from a worker's death until its readers have heard of it
 
@@ -84,5 +86,32 @@ def sigterm(arena: Arena, *, streams: int = 500, pace_ms: float = 200, graceful_
         Figure("exit code", code, most=0),
         Figure("the node is gone", gone_after, most=graceful_s, unit="s"),
         Figure("a new one serves at its port", served_after, most=3, unit="s"),
+        counted("broken invariants", arena.violations()),
+    ]
+
+
+def rolling_restart(arena: Arena, *, clients: int = 40, pace_ms: float = 50, rounds: int = 2) -> list[Figure]:
+    """Restart one node after the other, behind the proxy, while clients send turn after turn. None may fail."""
+    crowd, over, restarted_s = arena.crowd, threading.Event(), list[float]()
+    with nginx(arena.folder, *(node.port for node in arena.nodes)) as port:
+        asking = [crowd.start(crowd.keep_asking(over, words=30, pace_ms=pace_ms, port=port)) for _ in range(clients)]
+        time.sleep(3)
+        for _ in range(rounds):
+            for index in range(len(arena.nodes)):
+                old = arena.nodes[index]
+                restarted_s.append(nemesis.replace_node(arena, index))
+                old.process.wait(60)
+                time.sleep(1)
+        over.set()
+        crowd.wait(asking)
+    arena.settle()
+    failed = [turn for turn in arena.history.turns if turn.status != 200]
+    unfinished = [row for row in arena.evidence().generations.values() if row["status"] != "completed"]
+    return [
+        Figure("turns", len(arena.history.turns)),
+        counted("refused, or without an answer", failed),
+        counted("answers that were not finished", unfinished),
+        Figure("streams that were cut", sum(reading.cuts for reading in arena.history.readings), most=0),
+        Figure("a restarted node serves, worst", max(restarted_s), unit="s"),
         counted("broken invariants", arena.violations()),
     ]
