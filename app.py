@@ -14,7 +14,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from flask_openapi import OpenAPI
 from gevent import get_hub, monkey
@@ -24,8 +24,9 @@ from adapters.registry import load_providers
 from api.gateway import init_gateway
 from api.log_setup import configure_logging
 from api.openapi import VERSION, openapi_app
-from config import ConfigurationError, Settings, ai_providers, ai_routes, load_settings
+from config import ConfigurationError, Settings, ai_prices, ai_providers, ai_routes, load_settings
 from domain.errors import Conflict, InvalidInput
+from domain.money import PriceList
 from domain.observer import Observer
 from domain.routes import Route
 from models import db
@@ -36,6 +37,7 @@ from repositories.sharing import Sharing, sharing
 from repositories.unit_of_work import OpenUnitOfWork, unit_of_work_on
 from services.account_service import AccountService
 from services.auth_service import AuthService
+from services.books import Books
 from services.chat_service import ChatService
 from services.event_stream_service import EventStreamService
 from services.generation_keeper import GenerationKeeper
@@ -44,12 +46,10 @@ from services.generation_service import GenerationService
 from services.generation_store import GenerationStore
 from services.health_service import HealthService
 from services.idempotency import Idempotency
-from services.ledger import Ledger
 from services.login_guard import LoginGuard
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
 from services.passwords import Passwords
-from services.price_book import PriceBook
 from services.provider_service import ProviderService
 from services.reaper import Reaper
 from services.registry import Services
@@ -72,6 +72,14 @@ T = TypeVar("T")
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
+class _Declared(NamedTuple):
+    """What AI_PROVIDERS and its file say."""
+
+    providers: Providers
+    routes: Mapping[str, Route]
+    prices: PriceList
+
+
 def create_app(
     settings: Settings | None = None,
     providers: Mapping[str, Mapping[str, Any]] | None = None,
@@ -88,9 +96,10 @@ def create_app(
     metrics = Metrics(VERSION, _targets(adapters, routes), _offload, _tracing(settings))
     database = _database(app, settings, metrics)
     shared = sharing(settings.REDIS_URL, f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}")
-    helpers = {"storage": database.check_storage, **shared.checks}
-    services = _services(settings, database, shared, helpers, adapters, routes, metrics)
+    declared = _Declared(adapters, routes, ai_prices(settings, entries))
+    services = _services(settings, database, shared, declared, metrics)
     runner, breakers = services.runner, services.routes.broken_states
+    helpers = _helpers(database, shared)
     metrics.watch(Readings(runner.count, database.connections, breakers, helpers, shared.lags))
     app.extensions |= {"unichat": services, "metrics": metrics}
     _prepare_users(settings, services, database)
@@ -120,21 +129,21 @@ def _database(app: OpenAPI, settings: Settings, metrics: Metrics) -> Database:
         return Database(db.engine, metrics.observer)
 
 
+def _helpers(database: Database, shared: Sharing) -> Mapping[str, Callable[[], None]]:
+    return {"storage": database.check_storage, **shared.checks}
+
+
 def _services(
-    settings: Settings,
-    database: Database,
-    shared: Sharing,
-    helpers: Mapping[str, Callable[[], None]],
-    providers: Providers,
-    routes: Mapping[str, Route],
-    metrics: Metrics,
+    settings: Settings, database: Database, shared: Sharing, declared: _Declared, metrics: Metrics
 ) -> Services:
+    providers, routes, prices = declared
     unit_of_work = unit_of_work_on(database)
     auth, accounts, setup, users = _identity(settings, unit_of_work, shared.counter)
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
-    ledger = Ledger(unit_of_work, tokenizer, PriceBook(unit_of_work, {}), metrics.observer)
-    store = GenerationStore(unit_of_work, ledger, shared.worker, metrics.observer)
-    reaper = Reaper(unit_of_work, shared.event_log, ledger, metrics.observer)
+    books = Books.open(unit_of_work, tokenizer, providers, prices, metrics.observer)
+    store = GenerationStore(unit_of_work, books.ledger, shared.worker, metrics.observer)
+    reaper = Reaper(unit_of_work, shared.event_log, books.ledger, metrics.observer)
+    limits = _message_limits(settings)
     heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
     event_streams = EventStreamService(unit_of_work, shared.event_log, auth.recheck, heartbeat_s)
     feed = SessionFeed(unit_of_work, event_streams, shared.signals, most)
@@ -146,21 +155,23 @@ def _services(
         shared.event_log,
         store,
         StreamOptions(settings.USAGE_EMIT, settings.USAGE_PROVIDER_ONLY),
-        TitleService(unit_of_work, providers, ledger, on=settings.AUTO_TITLE).after_answer,
+        TitleService(unit_of_work, providers, books.ledger, on=settings.AUTO_TITLE).after_answer,
         feed.announce,
         shared.signals,
         metrics.observer,
     )
-    limits = _message_limits(settings)
     return Services(
         accounts=accounts,
         auth=auth,
-        chat=ChatService(unit_of_work, chooser, planner, runner, shared.worker, most, limits, idempotency, ledger),
+        books=books,
+        chat=ChatService(
+            unit_of_work, chooser, planner, runner, shared.worker, most, limits, idempotency, books.ledger
+        ),
         close=shared.close,
         event_streams=event_streams,
         feed=feed,
         generations=GenerationService(unit_of_work, runner, shared.event_log),
-        health=HealthService({"database": database.ping}, providers, helpers),
+        health=HealthService({"database": database.ping}, providers, _helpers(database, shared)),
         keeper=GenerationKeeper(runner, store, reaper, idempotency.purge, metrics.observer),
         metrics_text=metrics.text,
         providers=ProviderService(providers),

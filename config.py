@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,6 +16,8 @@ import yaml
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.money import PriceList
+from domain.prices import PriceError, read_prices
 from domain.routes import Route, RouteError, read_routes
 
 Size = int  # bytes
@@ -230,14 +232,27 @@ def ai_routes(settings: Settings, providers: Collection[str]) -> dict[str, Route
     try:
         return read_routes(declared or {}, providers)
     except RouteError as error:
-        faults = "".join(f"\n  {fault}" for fault in error.faults)
-        raise ConfigurationError(f"AI_PROVIDERS_FILE {settings.AI_PROVIDERS_FILE}:{faults}") from None
+        raise _wrong_file(settings, error.faults) from None
+
+
+def ai_prices(settings: Settings, providers: Collection[str]) -> PriceList:
+    """The prices of AI_PROVIDERS_FILE, for models at ``providers``. Raises :class:`ConfigurationError`."""
+    declared = _content(settings.AI_PROVIDERS_FILE).get("prices") if settings.AI_PROVIDERS_FILE else None
+    try:
+        return read_prices(declared or {}, providers)
+    except PriceError as error:
+        raise _wrong_file(settings, error.faults) from None
+
+
+def _wrong_file(settings: Settings, faults: Sequence[str]) -> ConfigurationError:
+    lines = "".join(f"\n  {fault}" for fault in faults)
+    return ConfigurationError(f"AI_PROVIDERS_FILE {settings.AI_PROVIDERS_FILE}:{lines}")
 
 
 def _declared_providers(path: str) -> dict[str, dict[str, Any]]:
     content = _content(path)
-    # Without a section of their own, providers are all that is not routes.
-    flat = {name: entry for name, entry in content.items() if name != "routes"}
+    # Without a section of their own, providers are all that is neither routes nor prices.
+    flat = {name: entry for name, entry in content.items() if name not in ("routes", "prices")}
     entries = content.get("providers", flat) or {}
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise ConfigurationError(f"AI_PROVIDERS_FILE {path}: expected a table of provider name -> entry")

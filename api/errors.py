@@ -26,6 +26,7 @@ _STATUS: dict[type[errors.AppError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.LimitExceeded: 429,
+    errors.BudgetExceeded: 429,
     errors.Unavailable: 503,
     errors.ProviderError: 502,
     errors.ProviderRejected: 422,

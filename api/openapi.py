@@ -139,7 +139,8 @@ def _errors(operation: Json, method: str, view: Any) -> Iterator[int]:
         yield 401
     if getattr(view, "is_admin_only", False) or limit_class == "auth":
         yield 403
-    if takes_body or any(one["in"] == "path" or one["name"].endswith("_id") for one in parameters):
+    names_something = any(one["in"] == "path" or one["name"].endswith("_id") for one in parameters)
+    if takes_body or names_something or method == "delete":
         yield 404
     if takes_body or parameters:
         yield 422

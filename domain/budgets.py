@@ -1,25 +1,17 @@
-"""Budgets: how much of what, in which stretch of time."""
+"""Budgets: how many turns, tokens and how much money a user may use in a stretch of time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 
 class Window(StrEnum):
-    """A stretch of time in UTC that a limit holds for; ``TOTAL`` has no end."""
+    """A stretch of time in UTC that limits hold for; TOTAL has no end."""
 
     DAY = "day"
     MONTH = "month"
     TOTAL = "total"
-
-    def start(self, moment: datetime) -> date:
-        """The first day of the window that ``moment`` is in; of TOTAL, the first day there is."""
-        match self:
-            case Window.DAY:
-                return moment.date()
-            case Window.MONTH:
-                return moment.date().replace(day=1)
-        return date.min
 
     def end(self, moment: datetime) -> datetime | None:
         """When the next window begins; None for TOTAL."""
@@ -29,16 +21,46 @@ class Window(StrEnum):
                 return midnight + timedelta(days=1)
             case Window.MONTH:
                 return (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
-        return None
+            case Window.TOTAL:
+                return None
+
+
+class Measure(StrEnum):
+    """What is limited: turns, tokens of prompts and answers, or nano-USD."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    COST = "cost"
 
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """Turns, tokens, and nano-USD."""
+    """So much of each measure."""
 
     requests: int = 0
     tokens: int = 0
     cost: int = 0
 
 
-MEASURES = ("requests", "tokens", "cost")  # the fields of Amounts, and what a budget can limit
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one limit stands. ``held`` is for turns that are on their way; without a ``limit``, it is only counted."""
+
+    limit: int | None
+    used: int
+    held: int
+
+    @property
+    def remaining(self) -> int | None:
+        """What may still be asked for; None without a limit."""
+        return None if self.limit is None else max(0, self.limit - self.used - self.held)
+
+
+Limits = Mapping[tuple[Window, Measure], int]
+Standings = Mapping[tuple[Window, Measure], Standing]
+
+
+def first_days(moment: datetime) -> tuple[date, date]:
+    """The first days of the day and of the month that ``moment`` is in, by UTC."""
+    today = moment.date()
+    return today, today.replace(day=1)

@@ -9,6 +9,7 @@ AppError(message, code)                   the message is for people, the code fo
 ├── NotFound                              not there, or somebody else's
 ├── Conflict                              true at another moment, not now
 ├── LimitExceeded(retry_after)            too many requests
+├── BudgetExceeded(retry_after)           a budget does not allow it, now or (without retry_after) ever again
 ├── Unavailable(retry_after)              we cannot serve this now
 │   └── StorageFull                       there is no room to store it
 └── ProviderError(provider, retryable, retry_after)
@@ -95,6 +96,16 @@ class LimitExceeded(AppError):
     code = "rate_limited"
 
     def __init__(self, message: str, code: str | None = None, *, retry_after: float = 1) -> None:
+        super().__init__(message, code)
+        self.retry_after = retry_after
+
+
+class BudgetExceeded(AppError):
+    """What may be used is used up; ``retry_after`` is the seconds until there is more, None where that never is."""
+
+    code = "budget_exceeded"
+
+    def __init__(self, message: str, code: str | None = None, *, retry_after: float | None = None) -> None:
         super().__init__(message, code)
         self.retry_after = retry_after
 

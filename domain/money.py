@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from typing import Self
 
 from domain.usage import Usage
 
@@ -67,6 +68,24 @@ class Price:
     cached: int
     reasoning: int
     image: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        prompt: int,
+        completion: int,
+        cached: int | None = None,
+        reasoning: int | None = None,
+        image: int | None = None,
+    ) -> Self:
+        """A price of which only the first two are told: what else is not told costs what the whole of it does."""
+        return cls(
+            input=prompt,
+            output=completion,
+            cached=prompt if cached is None else cached,
+            reasoning=completion if reasoning is None else reasoning,
+            image=image or 0,
+        )
 
     def cost(self, usage: Usage) -> int:
         """What the tokens cost, in nano-USD, rounded to the nearest one once."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from domain.errors import PermissionDenied
+
 
 class Role(StrEnum):
     """What a user may do: an ADMIN runs the installation, a USER has their own things only."""
@@ -27,3 +29,8 @@ class Principal:
     def is_admin(self) -> bool:
         """Whether this caller administers the installation."""
         return self.role is Role.ADMIN
+
+    def require_admin(self) -> None:
+        """Raises :class:`PermissionDenied` unless this caller administers the installation."""
+        if not self.is_admin:
+            raise PermissionDenied("Only administrators may do this.")

@@ -9,10 +9,7 @@ from models.database import Base, Code, ExactText, Id
 
 
 class PriceEntity(Base):
-    """What a model costs, in micro-USD per million tokens.
-
-    NULL for ``cached`` is the price of ``input``, for ``reasoning`` that of ``output``.
-    """
+    """What a model costs, in micro-USD per million tokens."""
 
     __tablename__ = "prices"
 
@@ -20,8 +17,8 @@ class PriceEntity(Base):
     model: Mapped[str] = mapped_column(ExactText, primary_key=True)
     input: Mapped[int] = mapped_column(sa.BigInteger)
     output: Mapped[int] = mapped_column(sa.BigInteger)
-    cached: Mapped[int | None] = mapped_column(sa.BigInteger)
-    reasoning: Mapped[int | None] = mapped_column(sa.BigInteger)
-    image: Mapped[int | None] = mapped_column(sa.BigInteger)
+    cached: Mapped[int] = mapped_column(sa.BigInteger)
+    reasoning: Mapped[int] = mapped_column(sa.BigInteger)
+    image: Mapped[int] = mapped_column(sa.BigInteger)
     updated_by: Mapped[Id]
     updated_at: Mapped[datetime]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
+from repositories.budget_repository import BudgetRepository
 from repositories.claim_repository import ClaimRepository
 from repositories.database import Database
 from repositories.generation_repository import GenerationRepository
@@ -31,6 +32,7 @@ class UnitOfWork:
         self.claims = ClaimRepository(session)
         self.ledger = LedgerRepository(session)
         self.prices = PriceRepository(session)
+        self.budgets = BudgetRepository(session)
 
     def commit(self) -> None:
         """Make everything so far permanent."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from domain.budgets import Amounts
 from domain.chat import ChatRequest, ModelInfo
 from domain.clock import now
 from domain.generation import EndReason
@@ -22,6 +23,7 @@ from domain.usage import Usage, UsageSource
 from models import GenerationEntity, LedgerEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.answer import Answer
+from services.budget_service import refusal
 from services.charges import Charge, charge_for, charges_of
 from services.price_book import PriceBook
 from services.prompt_builder import prompt_tokens
@@ -106,8 +108,16 @@ class Ledger:
         return Hold(entry, prices)
 
     def reserve(self, uow: UnitOfWork, hold: Hold) -> None:
-        """Write that the request is about to be made: attempt 1; the others get their rows when all is settled."""
-        uow.ledger.add(hold.entry)
+        """Write that the request is about to be made: attempt 1; the others get their rows when all is settled.
+
+        Raises BudgetExceeded where a budget of the user's does not allow for the most that it may use. To be called
+        late in a transaction: from here on the user's other turns wait for its end.
+        """
+        entry = hold.entry
+        entry.budgeted = uow.budgets.exists(entry.user_id)
+        uow.ledger.add(entry)
+        if entry.budgeted and not uow.budgets.hold(entry.user_id, _held(entry), entry.created_at):
+            raise refusal(uow.budgets.get(entry.user_id), _held(entry), entry.created_at)
 
     def charges(self, upstream: UpstreamHandle, answer: Answer) -> list[Charge]:
         """What the attempts of a turn have used. It counts: not to be called in a transaction."""
@@ -133,6 +143,8 @@ class Ledger:
             return False
         if rows[1:]:
             uow.ledger.add(*(_further(entry, attempt, row) for attempt, row in enumerate(rows[1:], 2)))
+        if entry.budgeted:
+            uow.budgets.settle(entry.user_id, _held(entry), _used(entry, rows), moment)
         uow.after_commit(lambda: self._tell(EntryKind(entry.kind), charges, rows))
         return True
 
@@ -206,6 +218,21 @@ def _further(first: LedgerEntity, attempt: int, row: dict[str, Any]) -> LedgerEn
         created_at=first.created_at,
         **row,
     )
+
+
+def _held(entry: LedgerEntity) -> Amounts:
+    return Amounts(_requests(entry), entry.held_tokens, entry.held_cost)
+
+
+def _used(entry: LedgerEntity, rows: Sequence[dict[str, Any]]) -> Amounts:
+    """What the rows of all attempts come to. A turn that used nothing does not count as one."""
+    settled = [row for row in rows if row["state"] is EntryState.SETTLED]
+    tokens = sum(row["prompt_tokens"] + row["completion_tokens"] for row in settled)
+    return Amounts(_requests(entry) if settled else 0, tokens, sum(row["cost"] for row in settled))
+
+
+def _requests(entry: LedgerEntity) -> int:
+    return int(entry.kind == EntryKind.CHAT)
 
 
 def _price_columns(price: Price | None) -> dict[str, int | None]:

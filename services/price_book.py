@@ -48,10 +48,4 @@ class PriceBook:
 
 def price_from(row: PriceEntity) -> Price:
     """The price in a row."""
-    return Price(
-        input=row.input,
-        output=row.output,
-        cached=row.input if row.cached is None else row.cached,
-        reasoning=row.output if row.reasoning is None else row.reasoning,
-        image=row.image or 0,
-    )
+    return Price(row.input, row.output, row.cached, row.reasoning, row.image)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from services.account_service import AccountService
 from services.auth_service import AuthService
+from services.books import Books
 from services.chat_service import ChatService
 from services.event_stream_service import EventStreamService
 from services.generation_keeper import GenerationKeeper
@@ -25,6 +26,7 @@ class Services:
 
     accounts: AccountService
     auth: AuthService
+    books: Books
     chat: ChatService
     close: Callable[[], None]
     event_streams: EventStreamService

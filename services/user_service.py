@@ -39,7 +39,7 @@ class UserService:
 
     def page(self, principal: Principal, *, limit: int, cursor: str | None, text: str) -> Page[UserEntity]:
         """Users by age, oldest first; ``text`` is looked for in names and e-mail addresses."""
-        _require_admin(principal)
+        principal.require_admin()
         with self._unit_of_work(writes=False) as uow:
             return uow.users.page(limit=limit, cursor=cursor, text=login_key(text))
 
@@ -47,7 +47,7 @@ class UserService:
         self, principal: Principal, *, username: str, password: str, email: str | None, role: Role
     ) -> UserEntity:
         """A new user. Raises :class:`Conflict` for a taken name, :class:`PermissionDenied` in single mode."""
-        _require_admin(principal)
+        principal.require_admin()
         if self._registration == "single":
             raise PermissionDenied("This installation serves one user only.", "single_user")
         user = self._new_users.make(username, password, email, role=role)
@@ -59,7 +59,7 @@ class UserService:
 
     def get(self, principal: Principal, user_id: str) -> UserEntity:
         """One user. Raises :class:`NotFound`."""
-        _require_admin(principal)
+        principal.require_admin()
         with self._unit_of_work(writes=False) as uow:
             return _found(uow.users.get(user_id))
 
@@ -84,7 +84,7 @@ class UserService:
 
     def delete(self, principal: Principal, user_id: str) -> None:
         """Delete a user with everything of theirs. Raises :class:`NotFound`, :class:`Conflict` for the last admin."""
-        _require_admin(principal)
+        principal.require_admin()
         with self._unit_of_work() as uow:
             _require_other_admin(uow, user_id)
             if not uow.users.delete(user_id):
@@ -111,11 +111,6 @@ def _new_email(user: UserEntity, email: str | None) -> str | None:
     if is_email(user.login_name):
         raise InvalidInput("This user is named by the e-mail address; it stays.", "invalid_email", ("email",))
     return clean_email(email)
-
-
-def _require_admin(principal: Principal) -> None:
-    if not principal.is_admin:
-        raise PermissionDenied("Only administrators may do this.")
 
 
 def _require_other_admin(uow: UnitOfWork, user_id: str) -> None:

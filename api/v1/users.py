@@ -6,6 +6,7 @@ from flask import Response
 from flask_openapi import APIBlueprint, Tag
 from pydantic import Field, SecretStr
 
+from api.budget_schemas import BudgetsIn, BudgetsOut
 from api.context import principal, services
 from api.declarations import admin_only, returns
 from api.message_schemas import Identifier
@@ -96,4 +97,26 @@ def change(path: UserPath, body: UserChangesIn) -> Response:
 def delete(path: UserPath) -> Response:
     """Delete a user with everything of theirs. 409 `last_admin`."""
     services().users.delete(principal(), path.user_id)
+    return ok(Nothing())
+
+
+@bp.get("/<user_id>/budgets", **returns(BudgetsOut))
+@admin_only
+def budgets(path: UserPath) -> Response:
+    """How a user's budgets stand."""
+    return ok(BudgetsOut.of(services().books.budgets.get(principal(), path.user_id)))
+
+
+@bp.put("/<user_id>/budgets", **returns(BudgetsOut))
+@admin_only
+def set_budgets(path: UserPath, body: BudgetsIn) -> Response:
+    """Set all of a user's limits anew. Counting begins with the first limit that a user gets."""
+    return ok(BudgetsOut.of(services().books.budgets.put(principal(), path.user_id, body.limits())))
+
+
+@bp.delete("/<user_id>/budgets", **returns(Nothing))
+@admin_only
+def clear_budgets(path: UserPath) -> Response:
+    """Take all of a user's limits away. 404 `budget_not_found` for one who never had any."""
+    services().books.budgets.clear(principal(), path.user_id)
     return ok(Nothing())

@@ -77,6 +77,8 @@ class World:
         if label == ENDLESS:
             return
         known = self._ids(caller) if case.method == "DELETE" else self.ids[caller]
+        if label == "DELETE /api/v1/prices":
+            known |= self._price()
         for place in (case.path_parameters, case.query, case.body):
             if isinstance(place, dict):
                 place.update({name: value for name, value in known.items() if name in place})
@@ -94,16 +96,24 @@ class World:
             return {"provider": "echo", "stream": False, "message": "hello", "attachments": [picture]} | named
         return {}
 
+    def _price(self) -> dict[str, str]:
+        """A model that has a price."""
+        model = {"provider": "echo", "model": "echo"}
+        Actor.ok(self.callers["admin"].put("/api/v1/prices", model | {"input": 1, "output": 1}))
+        return model
+
     def _ids(self, caller: str) -> dict[str, str]:
         self._made += 1
         turn = Actor.ok(self.callers[caller].post("/api/v1/chat", {"message": "hello"}))
         body = {"username": f"made-{self._made}", "password": PASSWORD}
+        made = Actor.ok(self.callers["admin"].post("/api/v1/users", body), 201)["id"]
+        Actor.ok(self.callers["admin"].put(f"/api/v1/users/{made}/budgets", {"day": {"requests": 1}}))
         return {
             "session_id": turn["session_id"],
             "conversation_id": turn["session_id"],
             "generation_id": turn["generation_id"],
             "message_id": turn["message"]["parent_id"],
-            "user_id": Actor.ok(self.callers["admin"].post("/api/v1/users", body), 201)["id"],
+            "user_id": made,
         }
 
 
@@ -151,7 +161,7 @@ def test_answers_to_good_requests_are_as_documented(schema: Any, world: World, c
 
     assert faults == [], "\n".join(faults)
     succeeded = {label for label, status in seen if status < 400}
-    refused = {"user": ("/api/v1/users", "/api/v1/routes"), "admin": ()}[caller]
+    refused = {"user": ("/api/v1/prices", "/api/v1/routes", "/api/v1/users"), "admin": ()}[caller]
     expected = {label for label, _ in seen if not any(path in label for path in refused)} - NEVER_SUCCEED
     assert expected - succeeded == set(), "no success of these was seen"
 

@@ -34,7 +34,7 @@ def app(make_app: AppFactory, provider: ScriptedProvider) -> OpenAPI:
 
 
 def sweep(app: OpenAPI) -> int:
-    return services(app).keeper._store.ledger.sweep(timedelta(0))
+    return services(app).books.ledger.sweep(timedelta(0))
 
 
 def reap(app: OpenAPI) -> int:
@@ -127,7 +127,7 @@ def test_settling_twice_changes_nothing(app: OpenAPI, admin: Actor) -> None:
 def test_a_second_row_for_one_attempt_is_refused(app: OpenAPI, admin: Actor) -> None:
     chat(admin, "hello")
     (entry,) = entries(app)
-    ledger, model = services(app).keeper._store.ledger, services(app).providers.all()[0].models[0]
+    ledger, model = services(app).books.ledger, services(app).providers.all()[0].models[0]
 
     with pytest.raises(Conflict), ledger._unit_of_work() as uow:
         for _ in range(2):

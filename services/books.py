@@ -1,0 +1,40 @@
+"""All that has to do with what turns use and cost."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from adapters.base_adapter import Providers
+from domain.money import PriceList
+from domain.observer import Observer
+from repositories.unit_of_work import OpenUnitOfWork
+from services.budget_service import BudgetService
+from services.ledger import Ledger
+from services.price_book import PriceBook
+from services.price_service import PriceService
+from services.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """One of each."""
+
+    ledger: Ledger
+    prices: PriceService
+    budgets: BudgetService
+
+    @classmethod
+    def open(
+        cls,
+        unit_of_work: OpenUnitOfWork,
+        tokenizer: Tokenizer,
+        providers: Providers,
+        prices: PriceList,
+        observer: Observer,
+    ) -> Self:
+        """The books over one database; ``prices`` are the declared ones."""
+        book = PriceBook(unit_of_work, prices)
+        return cls(
+            Ledger(unit_of_work, tokenizer, book, observer),
+            PriceService(unit_of_work, book, providers),
+            BudgetService(unit_of_work),
+        )
