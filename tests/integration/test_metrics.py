@@ -9,7 +9,7 @@ import pytest
 from flask_openapi import OpenAPI
 
 from tests.actors import Actor, refused
-from tests.chats import Begun, chat, ended, entry, eventually, services, told
+from tests.chats import Begun, begin, chat, ended, entry, eventually, let_lease_run_out, services, told
 from tests.conftest import AppFactory
 from tests.exposition import Figures, scrape
 from tests.scripted_provider.client import ScriptedProvider
@@ -153,6 +153,27 @@ def test_retries_are_counted(app: OpenAPI, user: Actor) -> None:
     assert now.value("unichat_provider_repeats_total", **SEES, kind="retry") == 1
     assert now.value("unichat_ledger_entries_total", kind="chat", state="released") == 2
     assert now.total("unichat_tokens_total") == 0
+
+
+def test_what_another_node_ends_is_counted_there_and_once(
+    app: OpenAPI, user: Actor, make_app: AppFactory, provider: ScriptedProvider
+) -> None:
+    other = make_app({"scripted": entry(provider)}, METRICS_TOKEN=TOKEN, AUTO_TITLE="false")
+    begun = begin(user, told(words=2000, pace_ms=5), **SEES)
+    begun.read_until("content")
+    services(app).keeper.tick(all_duties=True)
+    let_lease_run_out(app, begun.generation_id)
+    services(other).keeper.tick(all_duties=True)
+    services(app).keeper.tick(all_duties=False)  # its owner hears of the loss, and ends too
+    eventually(lambda: not services(app).runner.all())
+
+    ends = {"status": "interrupted", "end_reason": "node_lost"}
+    assert figures(other).value("unichat_generations_total", **SEES, **ends) == 1
+    assert figures(other).value("unichat_ledger_entries_total", kind="chat", state="settled") == 1
+    assert figures(other).value("unichat_tokens_total", **SEES, kind="completion", source="partial") > 0
+    for name in ("generations_total", "ledger_entries_total", "tokens_total"):
+        assert figures(app).total(f"unichat_{name}") == 0
+    assert figures(app).value("unichat_provider_calls_total", **SEES, outcome="stopped") == 1
 
 
 def test_streams_and_running_generations_are_there_while_they_last(app: OpenAPI, user: Actor) -> None:
