@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from flask_openapi import OpenAPI
 
-from tests.actors import Actor, refused
+from tests.actors import Actor, ok, refused
 from tests.chats import Begun, begin, chat, ended, entry, eventually, let_lease_run_out, services, told
 from tests.conftest import AppFactory
 from tests.exposition import Figures, scrape
@@ -117,6 +117,22 @@ def test_generations_tokens_and_calls_are_those_that_happened(app: OpenAPI, user
     for name in ("generation_seconds", "generation_first_token_seconds", "provider_first_token_seconds"):
         assert now.value(f"unichat_{name}_count", **SEES) == 2
         assert 0 < now.value(f"unichat_{name}_sum", **SEES) < 60
+
+
+def test_cost_is_what_the_ledger_says_and_refusals_by_budgets_show(app: OpenAPI, admin: Actor, user: Actor) -> None:
+    ok(admin.put("/api/v1/prices", SEES | {"input": "2.5", "output": 10}))
+    ok(admin.put(f"/api/v1/users/{user.id}/budgets", {"total": {"requests": 1}}))
+    before = figures(app)
+
+    usage = chat(user, told(words=7), **SEES)["usage"]
+    refusal = user.post("/api/v1/chat", {"message": "once more", **SEES}, buffered=True)
+
+    now = figures(app) - before
+    dollars = (usage["prompt_tokens"] * 2.5 + usage["completion_tokens"] * 10) / 1_000_000
+    assert dollars > 0
+    assert now.value("unichat_cost_usd_total", **SEES) == pytest.approx(dollars)
+    status = str(refusal.status_code)
+    assert now.value("unichat_http_errors_total", code="budget_exceeded", status=status) == 1
 
 
 @pytest.mark.parametrize(
