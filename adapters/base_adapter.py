@@ -15,6 +15,8 @@ from domain.chat import ChatRequest, ModelInfo
 from domain.deltas import Delta, Finish
 from domain.errors import ProviderError, ProviderTimeout, Stage, UpstreamCut
 
+_END_S = 2.0  # for what may follow the end of an answer: its count, and the protocol's end marker
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -38,6 +40,7 @@ class UpstreamCall:
         self.aborted = False
         self._started = time.monotonic()
         self._last_delta: float | None = None
+        self._idle = deadlines.idle
         self._shut: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
@@ -61,6 +64,11 @@ class UpstreamCall:
         """Something meaningful arrived: the first-token deadline is met and the idle deadline starts anew."""
         self._last_delta = time.monotonic()
 
+    def expect_end(self) -> None:
+        """The provider has said that the answer is whole: what may still come is waited for a moment only."""
+        self._last_delta = time.monotonic()
+        self._idle = min(self._idle, _END_S)
+
     def remaining(self) -> tuple[float, Stage]:
         """Seconds until the next deadline, and which one it is. Raises :class:`ProviderTimeout` once it has passed."""
         stage: Stage
@@ -68,7 +76,7 @@ class UpstreamCall:
         if self._last_delta is None:
             stage, due = "first_token", self._started + self.deadlines.first_token
         else:
-            stage, due = "idle", self._last_delta + self.deadlines.idle
+            stage, due = "idle", self._last_delta + self._idle
         total = self._started + self.deadlines.total
         if total < due:
             due, stage = total, "total"

@@ -42,18 +42,18 @@ class OpenAIAdapter(HttpAdapter):
     def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         try:
             with self._events("/chat/completions", self._body(request), call) as events:
-                yield from Answer(self.failures).deltas(events)
+                yield from Answer(self.failures, call.expect_end).deltas(events)
         except StreamUnsupported as error:
             if not error.body:
                 raise
-            yield from self._whole(error.body)  # what a server that does not know `stream` has said is paid for
+            yield from self._whole(error.body, call)  # what a server that does not know `stream` has said is paid for
 
     def _complete(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         body = self._body(request, streamed=False)
-        yield from self._whole(self.transport.request_json("POST", "/chat/completions", call, body))
+        yield from self._whole(self.transport.request_json("POST", "/chat/completions", call, body), call)
 
-    def _whole(self, body: bytes) -> Iterator[Delta]:
-        deltas = list(Answer(self.failures).deltas([ServerEvent("message", body)]))
+    def _whole(self, body: bytes, call: UpstreamCall) -> Iterator[Delta]:
+        deltas = list(Answer(self.failures, call.expect_end).deltas([ServerEvent("message", body)]))
         if not any(isinstance(delta, Finish) for delta in deltas):
             raise self.failures.garbage("neither a stream nor a chat completion")
         yield from deltas

@@ -1,6 +1,6 @@
 """OpenAI's chat completions as they go over the wire, both ways."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -96,10 +96,14 @@ _decode_usage = msgspec.json.Decoder(_Usage).decode
 
 
 class Answer:
-    """Reads one streamed answer. Complete means: a finish reason or ``[DONE]`` was seen."""
+    """Reads one answer. Complete means: a finish reason or ``[DONE]`` was seen.
 
-    def __init__(self, failures: FailureMap) -> None:
+    ``expect_end`` is called with the finish reason: a count and the end marker may follow, and nothing that is missed.
+    """
+
+    def __init__(self, failures: FailureMap, expect_end: Callable[[], None]) -> None:
         self.failures = failures
+        self._expect_end = expect_end
         self.finish = ""
         self.usage: Usage | None = None
         self._done = False
@@ -141,6 +145,7 @@ class Answer:
         if reason in _FAILED:
             raise ProviderUnavailable(f"The provider gave up on the answer ({reason}).")
         self.finish = reason
+        self._expect_end()
 
     def tool_calls(self, fragments: Sequence[ToolCallFragment]) -> Iterator[Delta]:
         """The deltas of the tool call fragments of one event."""

@@ -51,7 +51,7 @@ class QwenAdapter(OpenAIAdapter):
         body = native_body(request, model.name, quirks, multimodal, self._extra_fields())
         path = f"{_AIGC}/{'multimodal' if multimodal else 'text'}-generation/generation"
         with self._events(path, body, call, _STREAM) as events:
-            yield from QwenAnswer(self.failures).deltas(events)
+            yield from QwenAnswer(self.failures, call.expect_end).deltas(events)
 
     def _extra_fields(self) -> dict[str, Any]:
         return {"enable_thinking": self.config.enable_thinking, **self.config.extra_body}

@@ -178,6 +178,68 @@ def test_openai_answer_with_a_reason_but_no_end_marker_is_complete(provider: Scr
     assert answer(make(OPENAI, provider.openai_url))[-1] == Finish("stop")
 
 
+END_OF_ANSWER = {
+    "chat completions": (
+        OPENAI,
+        [b'data: {"choices": [{"index": 0, "delta": {"content": "whole"}, "finish_reason": "stop"}]}'],
+        b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}',
+    ),
+    "DashScope": (
+        QWEN,
+        [b'data: {"output": {"choices": [{"message": {"content": "whole"}, "finish_reason": "stop"}]}}'],
+        b'data: {"output": {"choices": []}, "usage": {"input_tokens": 3, "output_tokens": 1}}',
+    ),
+}
+
+
+@pytest.mark.parametrize("wire", END_OF_ANSWER)
+def test_an_answer_with_its_finish_reason_does_not_wait_for_a_provider_that_hangs(wire: str) -> None:
+    case, said, _ = END_OF_ANSWER[wire]
+    began = time.monotonic()
+
+    with hanging(said) as url:
+        deltas = answer(make(case, url), deadlines=Deadlines(idle=60))
+
+    assert deltas == [TextDelta("whole"), Finish("stop")]
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("wire", END_OF_ANSWER)
+def test_the_count_that_follows_the_finish_reason_is_waited_for(wire: str) -> None:
+    case, said, count = END_OF_ANSWER[wire]
+
+    with hanging([*said, count], pause_s=0.5) as url:
+        deltas = answer(make(case, url), deadlines=Deadlines(idle=60))
+
+    assert [type(delta) for delta in deltas] == [TextDelta, UsageReport, Finish]
+
+
+@contextmanager
+def hanging(frames: list[bytes], pause_s: float = 0) -> Iterator[str]:
+    """A provider that says these frames, with pauses in between, and then nothing more."""
+    over = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            for frame in frames:
+                self.wfile.write(frame + b"\n\n")
+                over.wait(pause_s)
+            over.wait(60)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        over.set()
+        server.shutdown()
+
+
 # --- anything compatible, from a server that says exactly what it is told
 
 
