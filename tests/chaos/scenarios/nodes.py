@@ -33,7 +33,7 @@ def kill9(arena: Arena, *, streams: int = 200, pace_ms: float = 100, after_s: fl
         for reading in arena.history.readings
         if reading.ended and reading.generation_id in orphans
     ]
-    lost_s = [_lost_words(evidence, orphan) * pace_ms / 1000 for orphan in orphans]
+    lost_s = [_lost_s(evidence, orphan, killed_at, pace_ms / 1000) for orphan in orphans]
     return [
         Figure("answers under way", streams),
         Figure("answers that lost their worker", len(orphans)),
@@ -44,10 +44,14 @@ def kill9(arena: Arena, *, streams: int = 200, pace_ms: float = 100, after_s: fl
     ]
 
 
-def _lost_words(evidence: Evidence, generation_id: str) -> int:
-    sent = max((entry["text_sent"] for entry in evidence.calls_of(generation_id)), key=len, default="")
-    saved = evidence.messages[evidence.generations[generation_id]["message_id"]]["text"]
-    return len(sent.split()) - len(saved.split())
+def _lost_s(evidence: Evidence, generation_id: str, killed_at: float, pace_s: float) -> float:
+    """How long before the worker's death the provider had sent the first word that is not saved; 0 if all are."""
+    entry = evidence.calls_of(generation_id)[-1]
+    saved = len(evidence.messages[evidence.generations[generation_id]["message_id"]]["text"].split())
+    if saved >= len(entry["text_sent"].split()):
+        return 0.0
+    begun_at: float = entry["first_byte_mono"]
+    return max(0.0, killed_at - (begun_at + saved * pace_s))
 
 
 def frozen_worker(arena: Arena, *, streams: int = 30, seconds: float = 20, pace_ms: float = 100) -> list[Figure]:
