@@ -54,17 +54,13 @@ def _without_redis(
         [turn.answered_at - turn.asked_at for turn in arena.history.acknowledged() if begin <= turn.asked_at < end]
         for begin, end in ((0, gone_at), (gone_at, gone_at + _OPENS_S), (gone_at + _OPENS_S, back_at))
     )
+    added_s = max(at_first, default=0) - percentile(before, 0.5)
     return [
         Figure("turns", len(arena.history.turns)),
         Figure("answers 5xx, or none", faults_of_server(arena.history.statuses()), most=0),
         Figure("a turn begins, median before", percentile(before, 0.5), unit="s"),
         Figure("a turn begins, worst before", max(before, default=0), unit="s"),
-        Figure(
-            "added to a turn's begin at first, worst",
-            max(at_first, default=0) - percentile(before, 0.5),
-            most=_ADDED_S,
-            unit="s",
-        ),
+        Figure("added to it at first, worst", added_s, most=_ADDED_S, unit="s"),
         Figure("a turn begins, median later", percentile(later, 0.5), unit="s"),
         Figure("a turn begins, worst later", max(later, default=0), unit="s"),
         Figure("all nodes have Redis again", recovered_after, most=_RECOVERY_S, unit="s"),
