@@ -100,3 +100,17 @@ def test_the_folder_of_the_figures_goes_with_the_node(node: Node) -> None:
     assert folders()[0].stat().st_mode & 0o777 == 0o700
     assert node.terminate() == 0
     assert folders() == []
+
+
+def test_a_reload_keeps_what_was_counted(node: Node) -> None:
+    for _ in range(40):
+        node.get("/healthz")
+    before = node.worker_pids
+
+    node.signal(signal.SIGHUP)
+    eventually(lambda: len(node.worker_pids) == 2 and not set(node.worker_pids) & set(before), 30)
+    node.wait_ready()
+
+    eventually(lambda: figures(node).value("unichat_workers") == 2)
+    assert healthy(node) == 40
+    assert node.terminate() == 0
