@@ -112,3 +112,7 @@ decode = msgspec.json.Decoder(Event).decode
 
 # In place of Complete, where there is nothing that could be shown.
 LOST = Error("generation_lost", "The answer is not there to be shown: its session may be gone.", retryable=False)
+
+# The number of the last event of a generation whose worker died. It is past all that it can have sent: who read there
+# may have seen events that nobody else knows, and gets the text as it was kept, under numbers of their own.
+LAST_OF_DEAD = 10_000_000

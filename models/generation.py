@@ -12,7 +12,7 @@ class GenerationEntity(Base):
     """One run that produces one assistant message.
 
     ``owner`` is the worker that runs it; ``epoch`` fences off a former owner: status changes only where both still
-    match. ``stop_requested`` reaches the owner from any worker. ``last_seq`` is the number of events in its log, once
+    match. ``stop_requested`` reaches the owner from any worker. ``last_seq`` is the number of its last event, once
     it has ended.
     """
 

@@ -38,11 +38,8 @@ class EventLog(Protocol):
     def replay(self, generation_id: str, /) -> Sequence[bytes]:
         """All events of a log that another worker has left; none where those cannot be had."""
 
-    def end(self, generation_id: str, epoch: int, events: Sequence[bytes], /, *, seen: int, replace: bytes) -> None:
-        """End a log in the place of its writer, who is dead, or shut out from now on.
-
-        ``events`` are the last ones. If there are others than the ``seen`` ones by now, ``replace`` comes before.
-        """
+    def cut(self, generation_id: str, epoch: int, /) -> None:
+        """Close the log of a worker that died, and shut that out: readers are to turn to the database."""
 
     def request_stop(self, generation_id: str, /) -> None:
         """Let the writer know at once that the generation is to stop, if there is a way; the database tells it too."""

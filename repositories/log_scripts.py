@@ -1,8 +1,8 @@
 """How a log lies in Redis, and the scripts that change it: each is one step, and may be repeated.
 
 ``unichat:log:{id}`` is a stream whose entry ``<n>-0`` is event n. The entry ``<last>-1`` closes it: with the field
-``end`` nothing follows; with ``cut`` it was too large to go on here. ``...:meta`` is a hash: ``owner``, the only one
-who may write, and ``stop`` once somebody wants the end.
+``end`` nothing follows; with ``cut`` the rest is not here: it was too large, or its worker died. ``...:meta`` is a
+hash: ``owner``, the only one who may write, and ``stop`` once somebody wants the end.
 """
 
 SIGNALS = "unichat:signals"
@@ -51,8 +51,8 @@ return {0, seq, redis.call('HEXISTS', KEYS[2], 'stop')}
 """
 )
 
-# ARGV: owner, milliseconds to live, events that its new owner has seen, event to add if there are more, last events
-END = (
+# ARGV: owner, milliseconds to live
+CUT = (
     """
 redis.call('HSET', KEYS[2], 'owner', ARGV[1])
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
@@ -60,12 +60,8 @@ redis.call('PEXPIRE', KEYS[2], ARGV[2])
     + _NEWEST
     + """
 if seq == 0 or closed > 0 then return 0 end
-for n = (seq == tonumber(ARGV[3])) and 5 or 4, #ARGV do
-  seq = seq + 1
-  redis.call('XADD', KEYS[1], seq .. '-0', 'd', ARGV[n])
-end
-redis.call('XADD', KEYS[1], seq .. '-1', 'end', '1')
+redis.call('XADD', KEYS[1], seq .. '-1', 'cut', '1')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return seq
+return 1
 """
 )

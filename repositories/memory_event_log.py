@@ -29,7 +29,7 @@ class MemoryEventLog:
         """None: what another worker had in its memory is gone with it."""
         return ()
 
-    def end(self, _generation_id: str, _epoch: int, _events: Sequence[bytes], *, seen: int, replace: bytes) -> None:
+    def cut(self, _generation_id: str, _epoch: int) -> None:
         """Nobody could read it."""
 
     def request_stop(self, _generation_id: str) -> None:

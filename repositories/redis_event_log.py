@@ -1,13 +1,14 @@
 """The event log on Redis Streams: every worker can read on, from any event, what any other one writes."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any
 
 from domain.errors import Unavailable
 from repositories.event_log import Batch
 from repositories.log_outbox import Outbox
 from repositories.log_ring import Ring, Rings
-from repositories.log_scripts import END, ENDED_MS, RUNNING_MS, keys
+from repositories.log_scripts import CUT, ENDED_MS, RUNNING_MS, keys
 from repositories.log_tail import Tail
 from repositories.redis_link import RedisLink
 from repositories.redis_signals import RedisSignals
@@ -54,13 +55,11 @@ class RedisEventLog:
             return ()
         return [fields[b"d"] for _, fields in entries if b"d" in fields]
 
-    def end(self, generation_id: str, epoch: int, events: Sequence[bytes], *, seen: int, replace: bytes) -> None:
-        """End a log in the place of its writer. While Redis is away, readers have to learn it from the database."""
-        arguments = [self._token(epoch) + ":end", ENDED_MS, seen, replace, *events]
-        try:
-            self._link.call(lambda client: client.eval(END, 2, *keys(generation_id), *cast("Any", arguments)))
-        except Unavailable:
-            return
+    def cut(self, generation_id: str, epoch: int) -> None:
+        """Close the log of a worker that died. While Redis is away, readers look into the database by themselves."""
+        owner = self._token(epoch) + ":reaper"
+        with suppress(Unavailable):
+            self._link.call(lambda client: client.eval(CUT, 2, *keys(generation_id), owner, str(ENDED_MS)))
 
     def request_stop(self, generation_id: str) -> None:
         """Call out for the owner, and leave word where it writes."""

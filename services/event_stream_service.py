@@ -138,7 +138,7 @@ class EventStreamService:
         if found is None:
             yield after + 1, events.encode(events.LOST)
             return
-        last = found.last_seq or after + 2  # nobody counted the events of a worker that died
+        last = found.last_seq or events.LAST_OF_DEAD  # of one that an older version has ended
         if after >= last:
             return
         with self._unit_of_work(writes=False) as uow:

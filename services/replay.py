@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import msgspec
 
@@ -11,26 +10,14 @@ from domain.messages import Part
 from services.answer import Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """What became of an answer until its log broke off; ``is_closed`` if its provider was done."""
-
-    parts: list[Part]
-    events: int
-    is_closed: bool
-
-
-def replay(log: Iterable[bytes]) -> Replay:
-    """Go through a log from its beginning. Tool calls are left out: nobody knows whether all of them were there."""
-    answer, count, is_closed = Answer(), 0, False
+def replay(log: Iterable[bytes]) -> list[Part]:
+    """The parts of an answer, from its log. Without tool calls: nobody knows whether all of them were there."""
+    answer = Answer()
     for encoded in log:
-        count += 1
         with suppress(msgspec.MsgspecError):  # another version has written it
-            event = events.decode(encoded)
-            is_closed = is_closed or isinstance(event, events.End)
-            if delta := _delta(event):
+            if delta := _delta(events.decode(encoded)):
                 answer.add(delta)
-    return Replay(answer.parts(complete=False), count, is_closed)
+    return answer.parts(complete=False)
 
 
 def _delta(event: events.Event) -> deltas.Delta | None:

@@ -202,42 +202,43 @@ def test_a_former_writer_is_shut_out_and_told(redis: Redis, log_on: LogFactory) 
     one.append("gen", [b"a"])
     eventually(lambda: _is_sent(one))
 
-    reaper.end("gen", 1, [b"stop", b"complete"], seen=1, replace=b"replace")
+    reaper.cut("gen", 1)
     one.append("gen", [b"b"])
 
     eventually(lambda: lost == ["gen"])
-    assert _all(log_on(redis.url)) == _numbered([b"a", b"stop", b"complete"])
+    assert list(reaper.replay("gen")) == [b"a"]
 
 
-def test_who_ends_a_log_that_has_grown_meanwhile_replaces_its_text(redis: Redis, log_on: LogFactory) -> None:
+def test_readers_of_a_log_that_was_cut_get_what_there_is_and_then_none(redis: Redis, log_on: LogFactory) -> None:
     one, reaper = log_on(redis.url), log_on(redis.url)
     one.open("gen", 1)
-    one.append("gen", [b"a"])
-    eventually(lambda: list(reaper.replay("gen")) == [b"a"])
-    one.append("gen", [b"b"])
-    eventually(lambda: len(reaper.replay("gen")) == 2)
+    one.append("gen", [b"a", b"b"])
+    _first(reaper)
+    waiting = at_once(lambda: reaper.read("gen", 2, 20), lambda: reaper.cut("gen", 1))
 
-    reaper.end("gen", 1, [b"complete"], seen=1, replace=b"replace")
+    assert waiting[0] is None
+    for reader in (reaper, log_on(redis.url)):
+        first = _first(reader)
+        assert (list(first.events), first.ended) == (_numbered([b"a", b"b"]), False)
+        assert reader.read("gen", 2, 20) is None
 
-    assert _all(reaper) == _numbered([b"a", b"b", b"replace", b"complete"])
 
-
-def test_a_log_ends_once(redis: Redis, log_on: LogFactory) -> None:
+def test_a_log_that_has_ended_is_not_cut(redis: Redis, log_on: LogFactory) -> None:
     one, reaper = log_on(redis.url), log_on(redis.url)
     one.open("gen", 1)
     one.append("gen", [b"a"], last=True)
     eventually(lambda: _is_sent(one))
 
     for _ in range(2):
-        reaper.end("gen", 1, [b"complete"], seen=1, replace=b"replace")
+        reaper.cut("gen", 1)
 
     assert _all(reaper) == _numbered([b"a"])
 
 
-def test_nobody_ends_a_log_that_is_not_there(redis: Redis, log_on: LogFactory) -> None:
+def test_a_log_that_is_not_there_is_not_cut(redis: Redis, log_on: LogFactory) -> None:
     log = log_on(redis.url)
 
-    log.end("gen", 1, [b"complete"], seen=0, replace=b"replace")
+    log.cut("gen", 1)
 
     assert (log.read("gen", 0, 0), list(log.replay("gen"))) == (None, [])
 
