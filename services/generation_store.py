@@ -23,7 +23,7 @@ from services.turn import Turn
 
 log = structlog.get_logger()
 
-LEASE = timedelta(seconds=11)  # with the keeper's beat: readers learn within 15 s that a worker has died
+LEASE = timedelta(seconds=10)  # with the keeper's beat: readers learn within 15 s that a worker has died
 _SAVE_FOR_S = 120.0  # a database that comes back within this loses no answer
 _SAVE_EVERY_S = (0.1, 0.2, 0.5, 1, 2)
 

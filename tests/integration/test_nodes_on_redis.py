@@ -143,7 +143,7 @@ def test_stops_from_both_nodes_at_once_are_true(here: Actor, there: Actor) -> No
 def test_a_stop_of_what_a_dead_node_began_is_under_way(
     nodes: tuple[OpenAPI, OpenAPI], here: Actor, there: Actor
 ) -> None:
-    begun = begin(here, told(**LONG))
+    begun = begin(here, told(words=1500, pace_ms=10))
     services(nodes[0]).runner._live.clear()  # as if it was dead: nobody can tell it anything
 
     stopped = ok(there.post(f"/api/v1/generations/{begun.generation_id}/stop"), 202)
