@@ -43,6 +43,12 @@ def for_metrics(view: View) -> View:
     return view
 
 
+def partly_admin(view: View) -> View:
+    """Only administrators may ask this route for some of what it takes; the service refuses others."""
+    view.is_partly_admin = True  # type: ignore[attr-defined]  # functions take attributes
+    return view
+
+
 def limited(limit_class: LimitClass) -> Callable[[View], View]:
     """Put this route under another limit than the general one."""
 

@@ -137,7 +137,7 @@ def _errors(operation: Json, method: str, view: Any) -> Iterator[int]:
     yield from _WITH_RETRY_AFTER
     if not getattr(view, "is_public", False) or limit_class == "auth":
         yield 401
-    if getattr(view, "is_admin_only", False) or limit_class == "auth":
+    if getattr(view, "is_admin_only", False) or getattr(view, "is_partly_admin", False) or limit_class == "auth":
         yield 403
     names_something = any(one["in"] == "path" or one["name"].endswith("_id") for one in parameters)
     if takes_body or names_something or method == "delete":

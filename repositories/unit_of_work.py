@@ -15,6 +15,7 @@ from repositories.message_repository import MessageRepository
 from repositories.price_repository import PriceRepository
 from repositories.session_repository import SessionRepository
 from repositories.sign_in_repository import SignInRepository
+from repositories.usage_repository import UsageRepository
 from repositories.user_repository import UserRepository
 
 
@@ -33,6 +34,7 @@ class UnitOfWork:
         self.ledger = LedgerRepository(session)
         self.prices = PriceRepository(session)
         self.budgets = BudgetRepository(session)
+        self.usage = UsageRepository(session)
 
     def commit(self) -> None:
         """Make everything so far permanent."""

@@ -12,6 +12,7 @@ from services.ledger import Ledger
 from services.price_book import PriceBook
 from services.price_service import PriceService
 from services.tokenizer import Tokenizer
+from services.usage_service import UsageService
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Books:
     ledger: Ledger
     prices: PriceService
     budgets: BudgetService
+    usage: UsageService
 
     @classmethod
     def open(
@@ -37,4 +39,5 @@ class Books:
             Ledger(unit_of_work, tokenizer, book, observer),
             PriceService(unit_of_work, book, providers),
             BudgetService(unit_of_work),
+            UsageService(unit_of_work),
         )

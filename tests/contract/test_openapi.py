@@ -90,6 +90,8 @@ class World:
         if label.startswith("POST /api/v1/users"):
             self._made += 1
             return {"username": f"made-{self._made}", "password": PASSWORD, "email": None}
+        if label == "PUT /api/v1/prices":
+            return {"input": "0.5", "output": 1, "cached_input": None, "reasoning": None, "image": None}
         if label.startswith("POST /api/v1/chat"):
             named = {"session_id": self.ids[caller]["session_id"]} if "regenerate" in label else {}
             picture = {"type": "image", "url": "https://example.org/a.png"}
