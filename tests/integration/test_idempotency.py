@@ -16,6 +16,7 @@ from tests.chats import answer_in, chat, contents, entry, eventually, messages, 
 from tests.conftest import ECHO, AppFactory
 from tests.races import at_once
 from tests.scripted_provider.client import ScriptedProvider
+from tests.servers import Redis
 
 SETTINGS = {"AUTO_TITLE": False, "RATE_LIMIT": "10000 per minute", "RATE_LIMIT_CHAT": "10000 per minute"}
 
@@ -315,3 +316,17 @@ def test_of_racing_twins_one_begins_and_all_get_its_answer(
     turns = AT_ONCE * (ROUNDS + in_a_session)
     assert len(provider.log()) == count(nodes[0], GenerationEntity) == turns
     assert count(nodes[0], MessageEntity) == 2 * turns
+
+
+def test_with_redis_every_node_gives_the_same_bytes(
+    make_app: AppFactory, provider: ScriptedProvider, redis: Redis
+) -> None:
+    nodes = [make_app({"openai": entry(provider)}, **SETTINGS, REDIS_URL=redis.url) for _ in range(2)]
+    admin, message = set_up(nodes[0]), told(words=60, pace_ms=20)
+    first = send(admin, "one", "/api/v1/chat/stream", message=message)
+
+    running = send(at(nodes[1], admin), "one", "/api/v1/chat/stream", message=message).get_data()
+    ended = send(at(nodes[1], admin), "one", "/api/v1/chat/stream", message=message).get_data()
+
+    assert running == ended == first.get_data()
+    assert len(provider.log()) == 1
