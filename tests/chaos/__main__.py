@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.chaos.arena import Arena, arena
 from tests.chaos.figures import Figure
-from tests.chaos.scenarios import nodes, providers, readers, stops, stores
+from tests.chaos.scenarios import books, endurance, nodes, providers, readers, stops, stores
 from tests.servers import Servers
 
 Scenario = Callable[..., Sequence[Figure]]
@@ -43,6 +43,8 @@ SCENARIOS = {
     "redis-stopped": Entry(stores.redis_stopped, needs_redis=True),
     "redis-frozen": Entry(stores.redis_frozen, needs_redis=True),
     "database-stopped": Entry(stores.database_stopped),
+    "budget": Entry(books.budget),
+    "soak": Entry(endurance.soak),
     "misbehave": Entry(providers.misbehave, settings={"routes": providers.ROUTES} | providers.SETTINGS),
     "provider-down": Entry(providers.provider_down, settings={"routes": providers.ROUTES} | providers.SETTINGS),
 }

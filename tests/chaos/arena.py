@@ -108,8 +108,15 @@ class Arena:
 
     def violations(self) -> list[str]:
         """The rules that do not hold now, and what the nodes' logs have that must not be there."""
-        tracebacks = [f"node {node.port} has logged a traceback" for node in self.nodes if "Traceback" in node.log()]
-        return violations(self.evidence()) + tracebacks
+        nodes = (*self.nodes, *self.retired)
+        crashes = [f"node {node.port} has logged {event}" for node in nodes for event in _crashes(node)]
+        return violations(self.evidence()) + crashes
+
+
+def _crashes(node: Node) -> list[str]:
+    """The events that came with a traceback, but for those of the pool: it tells of each connection that it loses."""
+    records = [json.loads(line) for line in node.log().splitlines() if line.startswith("{") and '"exception"' in line]
+    return [record["event"] for record in records if not record["logger"].startswith("sqlalchemy.pool")]
 
 
 @contextmanager

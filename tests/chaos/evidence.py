@@ -27,6 +27,7 @@ class Evidence:
     messages: dict[str, Row]
     upstream: list[Entry]
     ledger: list[Row]
+    budgets: list[Row]
 
     @cached_property
     def calls(self) -> dict[str, list[Entry]]:
@@ -87,7 +88,7 @@ def gather(history: History, url: str, upstream: list[Entry]) -> Evidence:
     """The evidence as it stands now."""
     generations = {row["id"]: row for row in read_rows(url, "generations")}
     messages = {row["id"]: row for row in read_rows(url, "messages")}
-    return Evidence(history, generations, messages, upstream, read_rows(url, "ledger"))
+    return Evidence(history, generations, messages, upstream, read_rows(url, "ledger"), read_rows(url, "budgets"))
 
 
 def wait_settled(url: str, seconds: float) -> float:

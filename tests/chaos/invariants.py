@@ -177,6 +177,24 @@ def what_was_written_is_billed_once(evidence: Evidence) -> Iterator[str]:
 
 
 @rule
+def the_balance_is_the_ledgers(evidence: Evidence) -> Iterator[str]:
+    """What a budget says was used is what the ledger's rows add up to; it holds nothing, and owes nothing."""
+    for budget in evidence.budgets:
+        rows = [row for row in evidence.ledger if row["user_id"] == budget["user_id"] and row["budgeted"]]
+        settled = [row for row in rows if row["state"] == "settled"]
+        used = {
+            "requests": len({row["generation_id"] for row in settled if row["kind"] == "chat"}),
+            "tokens": sum((row["prompt_tokens"] or 0) + (row["completion_tokens"] or 0) for row in settled),
+            "cost": sum(row["cost"] for row in settled),
+        }
+        for measure, sum_of_rows in used.items():
+            if budget[f"total_{measure}_used"] != sum_of_rows:
+                yield f"{budget[f'total_{measure}_used']} {measure} are counted, the ledger has {sum_of_rows}"
+            if budget[f"{measure}_held"] != 0:
+                yield f"{budget[f'{measure}_held']} {measure} are held for nobody"
+
+
+@rule
 def a_stop_tells_the_truth(evidence: Evidence) -> Iterator[str]:
     """Once it has answered `stopped`, the provider's socket is closed and the generation saved as stopped."""
     for stop in evidence.history.stops:

@@ -22,6 +22,9 @@ def complete(seq: int, text: str, **fields: Any) -> Frame:
     return frame(seq, "complete", message={"content": text, "end_reason": "stop"} | fields)
 
 
+USED = {"total_requests_used": 1, "total_tokens_used": 5, "total_cost_used": 7}
+
+
 def evidence() -> Evidence:
     """One turn that went well: two events of text, and a second reader who came after the first of them."""
     turn = Turn("t1", "t1? hello", 3000, 0.0, 200, session_id="sess_1", generation_id="gen_1")
@@ -44,6 +47,7 @@ def evidence() -> Evidence:
         },
         [call("complete", "a b", 0.0, usage_reported=tokens)],
         [bill(1)],
+        [{"user_id": "usr_1"} | USED | {"requests_held": 0, "tokens_held": 0, "cost_held": 0}],
     )
 
 
@@ -56,11 +60,15 @@ def call(end: str, text: str, started: float, **fields: Any) -> dict[str, Any]:
 def bill(attempt: int, **fields: Any) -> dict[str, Any]:
     state = {"state": "settled", "source": "provider", "settled_at": "now"}
     known = {"generation_id": "gen_1", "kind": "chat", "prompt_tokens": 3, "completion_tokens": 2}
-    return {"attempt": attempt} | known | state | fields
+    return {"attempt": attempt, "user_id": "usr_1", "budgeted": True, "cost": 7} | known | state | fields
 
 
 def set_bill(*rows: dict[str, Any]) -> Break:
     return lambda found: found.ledger.__setitem__(slice(None), rows)
+
+
+def set_budget(**fields: Any) -> Break:
+    return lambda found: found.budgets[0].update(fields)
 
 
 def row(found: Evidence, table: str, key: str) -> dict[str, Any]:
@@ -149,6 +157,11 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("the_books_are_closed", "an attempt is there twice", set_bill(bill(1), bill(1))),
     ("what_was_written_is_billed_once", "for nothing", set_bill(bill(1, state="released", completion_tokens=None))),
     ("what_was_written_is_billed_once", "twice", set_bill(bill(1), bill(2, source="partial"))),
+    ("the_balance_is_the_ledgers", "a turn is not counted", set_budget(total_requests_used=0)),
+    ("the_balance_is_the_ledgers", "tokens are counted twice", set_budget(total_tokens_used=10)),
+    ("the_balance_is_the_ledgers", "money is lost", set_budget(total_cost_used=6)),
+    ("the_balance_is_the_ledgers", "held for nobody", set_budget(requests_held=1)),
+    ("the_balance_is_the_ledgers", "negative", set_budget(tokens_held=-1)),
     ("a_stop_tells_the_truth", "not stopped", set_stop(state="stopped")),
     (
         "a_stop_tells_the_truth",

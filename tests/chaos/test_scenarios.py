@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.arena import Arena, arena
 from tests.chaos.figures import Figure
-from tests.chaos.scenarios import nodes, providers, readers, stops, stores
+from tests.chaos.scenarios import books, nodes, providers, readers, stops, stores
 from tests.servers import Servers
 
 pytestmark = pytest.mark.chaos
@@ -102,3 +102,9 @@ def test_providers_misbehave(make_arena: ArenaFactory) -> None:
     place = make_arena(nodes=1, routes=providers.ROUTES, **providers.SETTINGS)
 
     assert [str(figure) for figure in providers.misbehave(place) if not figure.holds] == []
+
+
+def test_more_turns_than_a_budget_is_for(make_arena: ArenaFactory) -> None:
+    figures = books.budget(make_arena(), turns=40, limit=10)
+
+    assert [str(figure) for figure in figures if not figure.holds] == []
