@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -119,6 +120,14 @@ class Settings(BaseSettings):
                 url = f"{driver}://{url.removeprefix(f'{plain}://')}"
         if url.startswith("mysql+pymysql://") and "charset=" not in url:
             url += ("&" if "?" in url else "?") + "charset=utf8mb4"
+        return url
+
+    @field_validator("REDIS_URL")
+    @classmethod
+    def _is_redis(cls, url: str) -> str:
+        if url and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("it must begin with redis://, rediss:// or unix://")
+        urlsplit(url).port  # noqa: B018  # raises ValueError for one that is none
         return url
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ _EVERY_S = 0.02
 _AGAIN_S = 0.25  # while Redis is away
 _MOST_BYTES = 256 * 1024  # in one go, but for single events
 _MOST_EVENTS = 500  # of one log in one go
+_MOST_LOGS = 500  # in one go, and likewise:
 _MOST_POSTS = 1000
 _MAX_LOG_BYTES = 4 * 1024 * 1024
 _LAST_S = 2.0  # for what is left at the end
@@ -147,17 +148,17 @@ class Outbox:
         posts = list(islice(self._posts, _MOST_POSTS))
         try:
             verdicts = self._link.call(lambda client: _deliver(client, loads, posts))
-        except Unavailable:
-            self._wait_again(loads)
+            for load, verdict in zip(loads, verdicts, strict=True):
+                self._note(load, *verdict)
+        except Exception:
+            self._wait_again(loads)  # whatever has arrived is not stored twice
             raise
         for _ in posts:
             self._posts.popleft()
-        for load, verdict in zip(loads, verdicts, strict=True):
-            self._note(load, *verdict)
 
     def _next_loads(self) -> list[_Load]:
-        loads, size = [], 0
-        while self._waiting and size < _MOST_BYTES:
+        loads, size = list[_Load](), 0
+        while self._waiting and size < _MOST_BYTES and len(loads) < _MOST_LOGS:
             with self._lock:
                 generation_id = next(iter(self._waiting))
                 del self._waiting[generation_id]  # before it is looked at: what comes from now on is noted anew
@@ -168,7 +169,8 @@ class Outbox:
 
     def _wait_again(self, loads: Sequence[_Load]) -> None:
         with self._lock:
-            self._waiting = {load.generation_id: None for load in loads} | self._waiting
+            again = [load.generation_id for load in loads if load.generation_id in self._logs]
+            self._waiting = dict.fromkeys(again) | self._waiting
 
     def _note(self, load: _Load, verdict: int, newest: int, stop: int) -> None:
         entry = load.log

@@ -109,13 +109,7 @@ class Tail:
         elif key in self._places:
             self._places[key] = entries[-1][0]
             for _, fields in entries if key == SIGNALS else ():
-                self._hear_one(fields)
-
-    def _hear_one(self, fields: Fields) -> None:
-        try:
-            self._hear(fields)
-        except Exception:
-            log.exception("signal_failed")
+                self._hear(fields)
 
     def _fill(self, generation_id: str, entries: Sequence[Entry]) -> None:
         events = [fields[b"d"] for _, fields in entries if b"d" in fields]

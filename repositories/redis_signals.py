@@ -4,8 +4,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from repositories.log_scripts import SIGNALS
 from repositories.signals import Signal
+
+log = structlog.get_logger()
 
 _KEPT = 10_000  # more than come while a reader is between two reads
 
@@ -30,9 +34,12 @@ class RedisSignals:
     def hear(self, fields: dict[bytes, bytes]) -> None:
         """Somebody has sent a signal."""
         if fields.get(b"from") != self._worker.encode():
-            self.hear_own(fields[b"signal"].decode(), fields[b"name"].decode())
+            self.hear_own(fields.get(b"signal", b"").decode(), fields.get(b"name", b"").decode())
 
     def hear_own(self, signal: str, name: str) -> None:
-        """Tell the listeners of this worker."""
-        for hear in self._listeners[signal]:
-            hear(name)
+        """Tell the listeners of this worker. One that fails keeps nobody from the news."""
+        for hear in self._listeners.get(signal, ()):
+            try:
+                hear(name)
+            except Exception:
+                log.exception("signal_failed", signal=signal, name=name)

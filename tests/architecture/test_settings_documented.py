@@ -94,3 +94,11 @@ def test_a_missing_secret_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
     with pytest.raises(ConfigurationError, match=r"SECRET_KEY_FILE: .*/nowhere/key"):
         load_settings()
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis://localhost:port/0"])
+def test_an_address_that_is_no_redis_is_refused_at_start(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+
+    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+        load_settings()

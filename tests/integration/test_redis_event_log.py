@@ -194,6 +194,25 @@ def test_a_stop_that_nobody_heard_comes_back_with_the_next_append(redis: Redis, 
     eventually(lambda: heard == ["gen"])
 
 
+def test_a_listener_that_fails_keeps_nobody_from_the_news(redis: Redis, log_on: LogFactory) -> None:
+    one, other = log_on(redis.url), log_on(redis.url)
+    heard: list[str] = []
+
+    def fail(_: str) -> None:
+        raise ValueError
+
+    one.signals.listen("stop", fail)
+    one.signals.listen("stop", heard.append)
+    one.open("gen", 1)
+    other.request_stop("gen")
+    eventually(lambda: _is_sent(other))
+    one.append("gen", [b"a"])
+
+    eventually(lambda: heard)
+    one.append("gen", [b"b"], last=True)
+    assert _all(other) == _numbered([b"a", b"b"])
+
+
 def test_a_former_writer_is_shut_out_and_told(redis: Redis, log_on: LogFactory) -> None:
     one, reaper = log_on(redis.url), log_on(redis.url)
     lost: list[str] = []

@@ -106,7 +106,7 @@ def app(make_app: AppFactory, own_redis: Redis) -> OpenAPI:
 
 def test_a_node_without_its_redis_is_ready_and_says_what_is_missing(app: OpenAPI, own_redis: Redis) -> None:
     user = set_up(app)
-    assert ok(user.get("/readyz"))["parts"] == {"node": "ok", "database": "ok", "redis": "ok"}
+    assert set(ok(user.get("/readyz"))["parts"].values()) == {"ok"}
 
     own_redis.stop()
 
