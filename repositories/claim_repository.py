@@ -29,13 +29,13 @@ class ClaimRepository:
         )
         return self._session.scalar(query)
 
-    def purge(self, at: datetime) -> int:
-        """Delete some of what expired before ``at``, and say how many: in order, so that two purges never deadlock."""
+    def purge(self, at: datetime) -> bool:
+        """Delete some of what expired before ``at``; whether there may be more. In order: no two purges deadlock."""
         query = sa.select(ClaimEntity.key_hash).where(ClaimEntity.expires_at <= at)
         expired = self._session.scalars(query.order_by(ClaimEntity.key_hash).limit(_PURGE_AT_ONCE)).all()
         if expired:
             self._delete(ClaimEntity.key_hash.in_(expired))
-        return len(expired)
+        return len(expired) == _PURGE_AT_ONCE
 
     def _delete(self, *conditions: sa.ColumnElement[bool]) -> None:
         statement = sa.delete(ClaimEntity).where(*conditions)

@@ -109,9 +109,14 @@ class Idempotency:
 
     def purge(self) -> None:
         """Forget claims that have expired."""
+        while self._purge_some():
+            pass
+
+    def _purge_some(self) -> bool:
         with self._unit_of_work() as uow:
-            uow.claims.purge(now())
+            more = uow.claims.purge(now())
             uow.commit()
+        return more
 
     def _earlier(self, principal: Principal, claim: Claim) -> Begun | None:
         with self._unit_of_work(writes=False) as uow:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from flask_openapi import OpenAPI
 from werkzeug.test import TestResponse
 
+from domain.clock import now
 from models import ClaimEntity, GenerationEntity, MessageEntity, db
 from services.idempotency import KEPT
 from tests.actors import Actor, ok, refused, set_up
@@ -286,6 +287,18 @@ def test_what_has_expired_is_forgotten(any_database_app: OpenAPI) -> None:
 
     assert count(any_database_app, ClaimEntity) == 1
     assert [is_replayed(send(admin, key)) for key in ("two", "one")] == [True, False]
+
+
+def test_however_much_has_expired_is_forgotten(app: OpenAPI) -> None:
+    fields = dict.fromkeys(("user_id", "request_hash", "session_id", "message_id", "generation_id"), "x")
+    rows = [{"key_hash": str(number), "expires_at": now() - KEPT, **fields} for number in range(2001)]
+    with app.app_context():
+        db.session.execute(sa.insert(ClaimEntity), rows)
+        db.session.commit()
+
+    services(app).keeper.tick(all_duties=True)
+
+    assert count(app, ClaimEntity) == 0
 
 
 AT_ONCE, ROUNDS = 10, 3
