@@ -10,9 +10,12 @@ import sqlalchemy as sa
 from flask_openapi import OpenAPI
 
 from domain.budgets import Amounts, Measure, Window
+from domain.generation import EndReason
+from domain.usage import Usage
 from models import BudgetEntity, LedgerEntity, db
 from repositories.budget_repository import standings_of
 from repositories.unit_of_work import OpenUnitOfWork
+from services.charges import Charge
 from tests.actors import Actor, add_user, ok, refused
 from tests.books import entries, let_lease_run_out
 from tests.chats import begin, chat, entry, eventually, services, told
@@ -360,6 +363,26 @@ def test_turns_that_are_stopped_at_random_leave_the_balance_right(app: OpenAPI, 
     with app.app_context():
         twice = sa.select(LedgerEntity.generation_id).group_by(LedgerEntity.generation_id, LedgerEntity.attempt)
         assert db.session.execute(twice.having(sa.func.count() > 1)).all() == []
+
+
+def test_of_ends_at_once_one_settles(app: OpenAPI, admin: Actor) -> None:
+    limit(admin, admin.id, total={"requests": 10})
+    begun = begin(admin, told(words=5, first_token_ms=60_000))
+    (live,) = services(app).runner.all()
+    charges = [Charge("openai", "sees", Usage(10, 5), answers=False), Charge("openai", "sees", Usage(10, 6))]
+    ledger, unit_of_work = services(app).books.ledger, services(app).books.budgets._unit_of_work
+
+    def settle() -> bool:
+        with unit_of_work() as uow:
+            settled = ledger.settle(uow, live.turn.hold, charges, EndReason.STOP)
+            uow.commit()
+        return settled
+
+    assert sum(at_once(*[settle] * 8)) == 1
+    ok(admin.post("/api/v1/chat/stop", {"session_id": begun.session_id}))
+
+    assert [(row.attempt, row.completion_tokens) for row in entries(app)] == [(1, 5), (2, 6)]
+    assert check_balance(app, admin.id) == Amounts(1, 31, 0)
 
 
 def _turn() -> str:

@@ -338,3 +338,21 @@ def test_what_is_billed_is_what_the_provider_says(app: OpenAPI, admin: Actor, pr
     assert {entry.state for entry in entries(app)} == {"settled", "released"}
     with app.app_context():
         assert db.session.scalar(sa.select(sa.func.count()).select_from(LedgerEntity)) == len(scripts)
+
+
+# What it costs
+
+
+@pytest.mark.parametrize("budgeted", [False, True])
+def test_a_turns_books_take_few_statements(app: OpenAPI, admin: Actor, budgeted: bool) -> None:
+    if budgeted:
+        ok(admin.put(f"/api/v1/users/{admin.id}/budgets", {"day": {"requests": 100}}))
+    session_id = chat(admin, "hello")["session_id"]
+    statements: list[str] = []
+    with app.app_context():
+        sa.event.listen(db.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+
+    chat(admin, "hello again", session_id)
+
+    about = [one.split()[0] for one in statements if "ledger" in one or "budgets" in one]
+    assert sorted(about) == sorted(["SELECT", "INSERT", "UPDATE", *["UPDATE", "UPDATE"] * budgeted])

@@ -1,0 +1,149 @@
+"""The books of real nodes: whatever dies meanwhile, what was held and used adds up, and no budget is passed."""
+
+import http.client
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.chats import told
+from tests.conftest import NodeFactory
+from tests.node import Node
+from tests.races import at_once
+from tests.scripted_provider.client import ScriptedProvider
+from tests.servers import Servers
+
+BUDGET = 50
+CLIENTS, TURNS_EACH = 40, 5
+ANSWER = {"words": 20, "pace_ms": 20}
+BROKEN = (OSError, http.client.HTTPException)
+
+
+@pytest.fixture
+def provider() -> Iterator[ScriptedProvider]:
+    with ScriptedProvider.start() as provider:
+        yield provider
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    server = servers.database("mariadb")
+    url = server.migrated_database()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def nodes(start_node: NodeFactory, provider: ScriptedProvider, database_url: str) -> tuple[Node, Node]:
+    settings = {
+        "DATABASE_URL": database_url,
+        "OPENAI_BASE_URL": provider.openai_url,
+        "OPENAI_API_KEY": "x",
+        "AUTO_TITLE": "false",
+        "RATE_LIMIT": "100000 per minute",
+        "RATE_LIMIT_CHAT": "100000 per minute",
+        "MAX_STREAMS_PER_USER": 1000,
+    }
+    first, second = start_node(**settings), start_node(**settings)
+    return first.wait_ready(), second.wait_ready()
+
+
+class _Client:
+    """Makes turns, one after the other: some are read, some left alone, some stopped."""
+
+    def __init__(self, number: int, nodes: tuple[Node, Node], token: str, refused: list[int]) -> None:
+        self._number, self._nodes, self._token, self._refused = number, nodes, token, refused
+
+    def __call__(self) -> None:
+        for turn in range(TURNS_EACH):
+            node = self._nodes[(self._number + turn) % 2]
+            try:
+                self._turn(node, (self._number + turn) % 4)
+            except BROKEN:  # the node is dead, or what it was saying was cut off
+                self._turn_elsewhere(turn)
+
+    def _turn_elsewhere(self, turn: int) -> None:
+        try:
+            self._turn(self._nodes[0], (self._number + turn) % 4)
+        except BROKEN:
+            self._refused.append(0)
+
+    def _turn(self, node: Node, kind: int) -> None:
+        body = {"message": told(**ANSWER)}
+        with node.open("POST", "/api/v1/chat/stream", body, self._token) as response:
+            if response.status != 200:
+                self._refused.append(response.status)
+                return
+            generation_id = response.headers["X-Generation-Id"]
+            response.read(1) if kind == 0 else response.readline() if kind == 1 else response.read()
+        if kind == 1:
+            node.call("POST", "/api/v1/chat/stop", {"generation_id": generation_id}, self._token)
+
+
+def test_a_budget_is_kept_through_aborts_stops_a_kill_and_a_restart_of_the_database(
+    nodes: tuple[Node, Node], provider: ScriptedProvider, database_url: str, servers: Servers
+) -> None:
+    token = nodes[0].set_up()
+    user_id = nodes[0].call("GET", "/api/v1/auth/me", token=token)["id"]
+    price = {"provider": "openai", "model": _model(nodes[0], token), "input": 1, "output": 2}
+    nodes[0].call("PUT", "/api/v1/prices", price, token)
+    nodes[0].call("PUT", f"/api/v1/users/{user_id}/budgets", {"total": {"requests": BUDGET}}, token)
+    refused: list[int] = []
+
+    trouble = threading.Thread(target=_harm, args=(nodes[1], provider, servers))
+    trouble.start()
+    at_once(*[_Client(number, nodes, token, refused) for number in range(CLIENTS)])
+    trouble.join()
+
+    engine = sa.create_engine(database_url, poolclass=sa.NullPool)
+    _wait_for_ends(engine)
+    _check_books(engine)
+    assert refused.count(429) > 0
+
+
+def _harm(node: Node, provider: ScriptedProvider, servers: Servers) -> None:
+    """In the midst of it, kill a node, and have the database away for a second."""
+    provider.wait_requests(10, timeout=30)
+    node.kill()
+    server = servers.database("mariadb")
+    server.stop()
+    time.sleep(1)
+    server.start()
+
+
+def _check_books(engine: sa.Engine) -> None:
+    """Each turn has come to one end; nothing is held; the balance is the ledger's, and within the budget."""
+    (budget,) = _all(engine, "SELECT * FROM budgets")
+    entries = _all(engine, "SELECT * FROM ledger WHERE budgeted")
+    generations = _all(engine, "SELECT * FROM generations")
+    settled = [entry for entry in entries if entry["state"] == "settled"]
+    first_attempts = Counter(entry["generation_id"] for entry in entries if entry["attempt"] == 1)
+    assert {entry["state"] for entry in entries} <= {"settled", "released"}
+    assert {generation["status"] for generation in generations} <= {"completed", "stopped", "interrupted", "failed"}
+    assert first_attempts == Counter(generation["id"] for generation in generations)
+    assert (budget["requests_held"], budget["tokens_held"], budget["cost_held"]) == (0, 0, 0)
+    assert budget["total_requests_used"] == len({entry["generation_id"] for entry in settled}) <= BUDGET
+    assert budget["total_tokens_used"] == sum(row["prompt_tokens"] + row["completion_tokens"] for row in settled)
+    assert budget["total_cost_used"] == sum(entry["cost"] for entry in settled) > 0
+
+
+def _model(node: Node, token: str) -> str:
+    """The model that answers by default."""
+    items = node.call("GET", "/api/v1/providers", token=token)["items"]
+    return str(items[0]["models"][0]["name"])
+
+
+def _wait_for_ends(engine: sa.Engine) -> None:
+    give_up = time.monotonic() + 90
+    while _all(engine, "SELECT id FROM generations WHERE status = 'running'"):
+        assert time.monotonic() < give_up, "something is left running"
+        time.sleep(0.2)
+
+
+def _all(engine: sa.Engine, query: str) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.text(query)).mappings()]
