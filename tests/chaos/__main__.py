@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.chaos.arena import Arena, arena
 from tests.chaos.figures import Figure
-from tests.chaos.scenarios import books, endurance, nodes, providers, readers, stops, stores
+from tests.chaos.scenarios import books, endurance, nodes, providers, readers, stops, stores, storm
 from tests.servers import Servers
 
 Scenario = Callable[..., Sequence[Figure]]
@@ -44,6 +44,7 @@ SCENARIOS = {
     "redis-frozen": Entry(stores.redis_frozen, needs_redis=True),
     "database-stopped": Entry(stores.database_stopped),
     "budget": Entry(books.budget),
+    "storm": Entry(storm.storm, settings={"GRACEFUL_TIMEOUT_S": 10}),
     "soak": Entry(endurance.soak),
     "misbehave": Entry(providers.misbehave, settings={"routes": providers.ROUTES} | providers.SETTINGS),
     "provider-down": Entry(providers.provider_down, settings={"routes": providers.ROUTES} | providers.SETTINGS),

@@ -87,36 +87,49 @@ class Crowd:
         cuts: Sequence[int] = (),
         others: Sequence[int] = (),
         begun: "asyncio.Future[Turn] | None" = None,
+        tries: int = 1,
         **script: Any,
     ) -> Turn:
         """Send a message and read the answer to its end, on other nodes where it must be.
 
         The provider, or the one behind ``model``, answers with ``words`` words, one every ``pace_ms``; ``script`` says
         more. The reader hangs up by itself after each event in ``cuts``. ``others`` are the nodes to come back to
-        (default: any). ``begun`` gets the turn as soon as it is answered.
+        (default: any). ``begun`` gets the turn as soon as it is answered. While no answer comes, or a 503, the message
+        is sent ``tries`` times, under one key.
         """
         turn = self._turn(port or random.choice(self.ports), words, pace_ms, script)
         self.history.turns.append(turn)
         body = {"message": turn.message, "session_id": session_id or None, "model": model or None}
+        for more in reversed(range(tries)):
+            await self._send(turn, body, cuts, begun)
+            if turn.status not in (0, 503) or not more:
+                break
+            self.history.calls.append(Call("/api/v1/chat/stream", turn.port, turn.asked_at, 0.0, turn.status))
+            await asyncio.sleep(random.uniform(*_BACK_AFTER_S))
+            turn.port = random.choice(self.ports)
+        if begun and not begun.done():
+            begun.set_result(turn)
+        for reading in self.history.readings_of(turn.generation_id)[:1]:
+            await self._come_back(reading, cuts, others or self.ports)
+        return turn
+
+    async def _send(
+        self, turn: Turn, body: dict[str, Any], cuts: Sequence[int], begun: "asyncio.Future[Turn] | None"
+    ) -> None:
+        # The key makes one turn of all tries, whichever of them arrive.
+        post = send(turn.port, "POST", "/api/v1/chat/stream", self._token, body, {"Idempotency-Key": turn.tag})
         try:
-            async with await self._answered(
-                send(turn.port, "POST", "/api/v1/chat/stream", self._token, body)
-            ) as response:
+            async with await self._answered(post) as response:
                 await self._note_answer(turn, response)
+                if not turn.acknowledged:
+                    return
+                reading = self._reading(turn.generation_id)
                 if begun:
                     begun.set_result(turn)
-                if not turn.acknowledged:
-                    return turn
-                reading = self._reading(turn.generation_id)
                 if 0 not in cuts:
                     await self._read(reading, response, turn.port, cuts)
         except Cut:
-            if not turn.acknowledged:
-                return turn
-            reading = self.history.readings_of(turn.generation_id)[0]
-        if not reading.ended:
-            await self._come_back(reading, cuts, others or self.ports)
-        return turn
+            turn.status = turn.status if turn.acknowledged else 0
 
     async def follow(self, generation_id: str, *, port: int | None = None, after: int = 0) -> Reading:
         """Read a generation as somebody else who came later."""
