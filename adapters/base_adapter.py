@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from domain.chat import ChatRequest, ModelInfo
-from domain.deltas import Delta, Finish
+from domain.deltas import Delta, Finish, UsageReport
 from domain.errors import ProviderError, ProviderTimeout, Stage, UpstreamCut
 
 _END_S = 2.0  # for what may follow the end of an answer: its count, and the protocol's end marker
@@ -193,6 +193,8 @@ class BaseAdapter(ABC):
         try:
             for delta in deltas:
                 call.mark_delta()
+                if isinstance(delta, UsageReport) and not delta.usage.is_credible:
+                    continue  # as if it had not counted at all
                 finished = finished or isinstance(delta, Finish)
                 yield delta
         except ProviderError as error:

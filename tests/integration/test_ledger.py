@@ -78,6 +78,16 @@ def test_a_zero_of_the_provider_stays_zero(app: OpenAPI, admin: Actor) -> None:
     assert (tokens(entry), entry.source, entry.state) == ((0, 0), "provider", "settled")
 
 
+@pytest.mark.parametrize("count", [-1, 10**12])
+def test_a_count_that_nobody_can_believe_is_none(app: OpenAPI, admin: Actor, count: int) -> None:
+    usage = {"prompt_tokens": 11, "completion_tokens": count}
+    message = chat(admin, told(words=5, usage=usage))["message"]
+
+    (entry,) = entries(app)
+    assert (entry.source, entry.state, message["status"]) == ("estimated", "settled", "completed")
+    assert 0 < (entry.completion_tokens or 0) < 20
+
+
 @pytest.mark.parametrize("provider_only", [False, True])
 def test_what_the_provider_does_not_count_is_estimated(
     make_app: AppFactory, provider: ScriptedProvider, provider_only: bool
