@@ -52,7 +52,7 @@ _ERRORS = {  # status -> its answer's name in the document, and what it means
     413: ("TooLarge", "The body, or something in it, passes a limit."),
     415: ("UnsupportedMediaType", "The body is not declared as JSON."),
     422: ("Invalid", "The request cannot be fulfilled as it is; `fields` names what is wrong."),
-    429: ("LimitExceeded", "Too many requests; `Retry-After` says when to come back."),
+    429: ("LimitExceeded", "Too many requests, or a budget is used up; `Retry-After` says when to come back, if ever."),
     502: ("ProviderFailed", "The AI provider failed."),
     503: ("Unavailable", "A part that this needs is out of service for now."),
     504: ("ProviderTimeout", "The AI provider did not answer in time."),

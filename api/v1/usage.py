@@ -21,14 +21,14 @@ bp = APIBlueprint(
 )
 
 _MOST_DAYS = 366
-_DAY_31 = date.min + timedelta(days=30)
+_DAY_30 = date.min + timedelta(days=29)
 _GROUPING = f"({'|'.join(Grouping)})"
 
 
 class UsageReportQuery(QueryModel):
     """Whose use, of which days (UTC), told apart by what."""
 
-    since: date | None = Field(None, description="The first day; 30 days before the last one, unless it is said.")
+    since: date | None = Field(None, description="The first day; 29 days before the last one, unless it is said.")
     until: date | None = Field(None, description="The last day; today, unless it is said.")
     group_by: str = Field(
         "day", pattern=f"^{_GROUPING}(,{_GROUPING})*$", description="`day`, `model`, `user`, or some, with commas."
@@ -46,7 +46,7 @@ class UsageReportQuery(QueryModel):
     def days(self) -> tuple[date, date]:
         """The first and the last day."""
         last = self.until or now().date()
-        return self.since or max(last, _DAY_31) - timedelta(days=30), last
+        return self.since or max(last, _DAY_30) - timedelta(days=29), last
 
     def groupings(self) -> list[Grouping]:
         """It for the services."""
