@@ -1,17 +1,23 @@
 """The database's watch: it tells a server that hangs from one that is only slow or full."""
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
+import pymysql
 import pytest
 import sqlalchemy as sa
+import trustme
 from flask_openapi import OpenAPI
 
 from domain.errors import Unavailable
 from models import db
 from repositories.database import Database, engine_options
+from repositories.mysql import QuickConnection
 from tests.actors import refused, set_up
 from tests.chats import eventually
 from tests.conftest import AppFactory
@@ -127,3 +133,26 @@ def test_the_watch_ends_with_its_engine(servers: Servers, connect: Connect, data
     assert not watcher.is_alive()
     database.ping()
     assert len(watchers() - before) == 1
+
+
+def test_connections_to_mysql_are_as_the_driver_makes_them(servers: Servers) -> None:
+    url = sa.make_url(servers.database("mariadb").empty_database())
+    options = {"host": "127.0.0.1", "port": url.port, "user": "root"}
+
+    def cipher(connection: Any) -> object:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+            return cursor.fetchone()
+
+    assert cipher(QuickConnection(**options)) == cipher(pymysql.connect(**options))
+
+
+def test_certificates_are_read_only_where_they_are_needed(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(ca))
+    one, two = QuickConnection(defer_connect=True), QuickConnection(defer_connect=True)
+    careful = QuickConnection(defer_connect=True, ssl_verify_identity=True, ssl_ca=str(ca))
+
+    assert one.ctx is two.ctx
+    assert (one.ctx.verify_mode, careful.ctx.verify_mode) == (ssl.CERT_NONE, ssl.CERT_REQUIRED)
+    assert careful.ctx.check_hostname
