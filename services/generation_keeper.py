@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from itertools import count
 
 import structlog
@@ -19,6 +20,7 @@ _BEAT_S = 0.5  # between two looks at who is to stop
 _TICK = 2  # beats between checkpoints
 _ALL = 6  # beats between leases and reapings
 _PURGE_EVERY_S = 60.0
+_SETTLED_WITHIN = timedelta(minutes=3)  # of the end: longer than a title takes, or than an end waits for its database
 
 
 class GenerationKeeper:
@@ -104,7 +106,8 @@ class GenerationKeeper:
             self._reaper.reap()
 
     def _sweep(self) -> None:
-        self._store.ledger.sweep()
+        longest = timedelta(seconds=self._runner.upstream.deadlines.total)
+        self._store.ledger.sweep(older_than=longest + _SETTLED_WITHIN)
 
     def _purge(self) -> None:
         if time.monotonic() >= self._purge_from:

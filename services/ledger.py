@@ -32,7 +32,6 @@ from services.upstream_handle import UpstreamHandle
 
 log = structlog.get_logger()
 
-_LEFT_OVER = timedelta(minutes=3)  # longer than a title takes, and than an end waits for its database
 _SWEEP = 50  # rows at a time
 _PRICES = ("input_price", "output_price", "cached_price", "reasoning_price")
 
@@ -165,10 +164,10 @@ class Ledger:
         charge = Charge(entry.provider, entry.model, usage)
         return self.settle(uow, Hold(entry, _prices_of(entry)), [charge], EndReason.NODE_LOST)
 
-    def sweep(self, older_than: timedelta = _LEFT_OVER) -> int:
+    def sweep(self, older_than: timedelta) -> int:
         """Release what nobody will settle any more (of titles, or of deleted sessions, whose worker died).
 
-        Returns how many rows.
+        What is younger may still be settled by its worker. Returns how many rows it were.
         """
         with self._unit_of_work(writes=False) as uow:
             left = uow.ledger.left_over(now() - older_than, limit=_SWEEP)

@@ -265,9 +265,9 @@ def test_what_nobody_will_settle_is_released(app: OpenAPI, admin: Actor) -> None
     with app.app_context():
         rows = [("gen_gone", "chat"), (entries(app)[0].generation_id, "title")]
         for number, (generation_id, kind) in enumerate(rows):
-            db.session.add(_left_over(f"led_{number}", admin.id, generation_id, kind))
+            db.session.add(_left_over(f"led_{number}", admin.id, generation_id, kind, 0))
         db.session.commit()
-    services(app).keeper.tick(all_duties=True)  # they are too young for it
+    services(app).keeper.tick(all_duties=True)  # they may still be settled
     assert entries(app, "title")[0].state == "reserved"
 
     assert sum(at_once(*[lambda: sweep(app)] * 4)) == 2
@@ -277,7 +277,19 @@ def test_what_nobody_will_settle_is_released(app: OpenAPI, admin: Actor) -> None
     assert entries(app)[1].generation_id == running.generation_id
 
 
-def _left_over(entry_id: str, user_id: str, generation_id: str, kind: str) -> LedgerEntity:
+def test_the_keeper_releases_what_is_older_than_any_answer(app: OpenAPI, admin: Actor) -> None:
+    with app.app_context():
+        db.session.add_all(
+            _left_over(f"led_{minutes}", admin.id, f"gen_{minutes}", "chat", minutes) for minutes in (7, 9)
+        )
+        db.session.commit()
+
+    services(app).keeper.tick(all_duties=True)  # an answer may take five minutes, and its end wait for three more
+
+    assert [(entry.id, entry.state) for entry in entries(app)] == [("led_9", "released"), ("led_7", "reserved")]
+
+
+def _left_over(entry_id: str, user_id: str, generation_id: str, kind: str, minutes: int) -> LedgerEntity:
     return LedgerEntity(
         id=entry_id,
         user_id=user_id,
@@ -293,7 +305,7 @@ def _left_over(entry_id: str, user_id: str, generation_id: str, kind: str) -> Le
         held_tokens=10,
         held_cost=0,
         budgeted=False,
-        created_at=now(),
+        created_at=now() - timedelta(minutes=minutes),
     )
 
 
