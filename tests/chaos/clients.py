@@ -74,6 +74,10 @@ class Crowd:
             assert time.monotonic() < give_up, f"not {count} readers after {seconds} s: {self.history.statuses()}"
             time.sleep(0.02)
 
+    def under_way(self) -> int:
+        """How many readers wait for more."""
+        return sum(not reading.ended for reading in self.history.readings)
+
     # What a client can do
 
     async def ask(
@@ -106,7 +110,7 @@ class Crowd:
                 break
             self.history.calls.append(Call("/api/v1/chat/stream", turn.port, turn.asked_at, 0.0, turn.status))
             await asyncio.sleep(random.uniform(*_BACK_AFTER_S))
-            turn.port = random.choice(self.ports)
+            turn.port = port or random.choice(self.ports)
         if begun and not begun.done():
             begun.set_result(turn)
         for reading in self.history.readings_of(turn.generation_id)[:1]:
