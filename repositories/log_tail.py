@@ -114,13 +114,14 @@ class Tail:
     def _fill(self, generation_id: str, entries: Sequence[Entry]) -> None:
         events = [fields[b"d"] for _, fields in entries if b"d" in fields]
         closing = entries[-1][1]
-        self._rings.append(generation_id, events, last=b"end" in closing)
-        if b"end" in closing:
+        ring = self._rings.get(generation_id)
+        if ring is None or b"end" in closing or b"cut" in closing:
             self._unfollow(generation_id)
-        elif b"cut" in closing and (ring := self._rings.get(generation_id)):
-            self._unfollow(generation_id)
-            self._rings.retire(generation_id)
-            ring.stall(True)
+        if ring is not None:
+            self._rings.append(generation_id, events, last=b"end" in closing)
+            if b"cut" in closing:
+                self._rings.retire(generation_id)
+                ring.stall(True)
 
     def _stall(self, stalled: bool) -> None:
         for generation_id in list(self._followed.values()):
