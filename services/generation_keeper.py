@@ -16,9 +16,10 @@ from services.reaper import Reaper
 
 log = structlog.get_logger()
 
-_BEAT_S = 0.5  # between two looks at who is to stop
-_TICK = 2  # beats between checkpoints
-_ALL = 6  # beats between leases and reapings
+_BEAT_S = 0.4  # from one look at who is to stop to the next
+_LEAST_PAUSE_S = 0.1  # where a beat took longer than that
+_TICK = 2  # beats from one checkpoint to the next: with the time it takes, no text is more than a second behind
+_ALL = 6  # beats from one renewal of leases, and reaping, to the next
 _PURGE_EVERY_S = 60.0
 _SETTLED_WITHIN = timedelta(minutes=3)  # of the end: longer than a title takes, or than an end waits for its database
 
@@ -49,12 +50,14 @@ class GenerationKeeper:
         self._thread.start()
 
     def _run(self) -> None:
+        due = time.monotonic()
         for beat in count():
             if beat % _TICK == 0:
                 self.tick(all_duties=beat % _ALL == 0)
             else:
                 self._do_all([self._hear_stops])
-            time.sleep(_BEAT_S)
+            due = max(due + _BEAT_S, time.monotonic() + _LEAST_PAUSE_S)
+            time.sleep(due - time.monotonic())
 
     def tick(self, *, all_duties: bool) -> None:
         """One round; leases and reaping only with ``all_duties``. A duty that fails does not keep the others."""
