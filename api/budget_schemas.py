@@ -19,6 +19,8 @@ Usd = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9)]
 class LimitsIn(ApiModel):
     """The limits of one window; null does not limit."""
 
+    model_config = ConfigDict(extra="forbid")  # a misspelt limit must not be none
+
     requests: Count | None = Field(None, description="Turns.")
     tokens: Count | None = Field(None, description="Tokens of prompts and answers.")
     cost_usd: Usd | None = None
@@ -35,7 +37,8 @@ class BudgetsIn(ApiModel):
     """All limits of a user, by UTC day, UTC month, and in total; what is left out does not limit."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"day": {"requests": 200}, "month": {"tokens": 2_000_000, "cost_usd": "10"}}]}
+        extra="forbid",
+        json_schema_extra={"examples": [{"day": {"requests": 200}, "month": {"tokens": 2_000_000, "cost_usd": "10"}}]},
     )
 
     day: LimitsIn = Field(default_factory=LimitsIn)

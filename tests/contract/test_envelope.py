@@ -19,6 +19,7 @@ BARE = {
     "GET /api/v1/docs": "text/html",
     "GET /api/v1/docs/{name}": "text/javascript",
     "GET /api/v1/openapi.json": "application/json",
+    "GET /metrics": "text/plain",
     "GET /api/v1/chat/{session_id}/stream": "text/event-stream",
     "GET /api/v1/generations/{generation_id}/events": "text/event-stream",
     "POST /api/v1/chat/stream": "text/event-stream",
@@ -32,6 +33,11 @@ CREATED = {
     "POST /api/v1/setup",
     "POST /api/v1/users",
 }
+
+MODEL = {"provider": "echo", "model": "echo"}
+METRICS_TOKEN = "a-token-for-metrics-in-tests-0123456789"
+BUDGETS = {"day": {"requests": 200}}
+PRICE = MODEL | {"input": "2.5", "output": "10"}
 
 
 class Scene:
@@ -47,16 +53,24 @@ class Scene:
             self.ids |= dict.fromkeys(("session_id", "conversation_id"), turn["session_id"])
             self.ids |= {"generation_id": turn["generation_id"], "message_id": turn["message"]["parent_id"]}
             self.ids |= {"user_id": add_user(self.actor, app, "grace").id}
+            Actor.ok(self.actor.put("/api/v1/prices", PRICE))
+            Actor.ok(self.actor.put(f"/api/v1/users/{self.ids['user_id']}/budgets", BUDGETS))
 
     def call(self, route: Route, body: Any = None, **options: Any) -> TestResponse:
-        query = {"session_id": self.ids["session_id"]} if route.path.endswith("/usage") else {}
+        query = QUERIES.get(str(route), lambda _: {})(self)
         json = body if route.takes_body else None
         options = {"json": json, "query_string": query} | options
+        if route.path == "/metrics":  # it has a token of its own
+            options["headers"] = {"Authorization": f"Bearer {METRICS_TOKEN}"}
         if self.actor is None:
             return self.app.test_client().open(route.path_for(**self.ids), method=route.method, **options)
         return self.actor.request(route.method, route.path_for(**self.ids), **options)
 
 
+QUERIES: dict[str, Callable[[Scene], dict[str, str]]] = {
+    "DELETE /api/v1/prices": lambda _: MODEL,
+    "GET /api/v1/chat/usage": lambda scene: {"session_id": scene.ids["session_id"]},
+}
 # What each route that takes a body needs to succeed. A new route needs a line here.
 BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "PATCH /api/v1/users/{user_id}": lambda _: {"email": "grace@example.org"},
@@ -84,13 +98,27 @@ BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
     },
     "POST /api/v1/users": lambda _: {"username": "margaret", "password": PASSWORD},
     "PUT /api/v1/auth/password": lambda _: {"current_password": PASSWORD, "new_password": "another good long one"},
+    "PUT /api/v1/prices": lambda _: PRICE,
     "PUT /api/v1/sessions/{session_id}": lambda _: {"title": "renamed"},
+    "PUT /api/v1/users/{user_id}/budgets": lambda _: BUDGETS,
+}
+# Routes whose body may be empty.
+OPTIONAL = {
+    "PATCH /api/v1/users/{user_id}",
+    "POST /api/v1/sessions",
+    "PUT /api/v1/sessions/{session_id}",
+    "PUT /api/v1/users/{user_id}/budgets",
 }
 
 
 @pytest.fixture
 def app(make_app: AppFactory) -> OpenAPI:
-    return make_app(REGISTRATION="open", RATE_LIMIT="100000 per minute", RATE_LIMIT_CHAT="100000 per minute")
+    return make_app(
+        REGISTRATION="open",
+        RATE_LIMIT="100000 per minute",
+        RATE_LIMIT_CHAT="100000 per minute",
+        METRICS_TOKEN=METRICS_TOKEN,
+    )
 
 
 @pytest.fixture
@@ -192,14 +220,14 @@ def test_a_body_with_a_field_of_the_wrong_type(scene: Scene) -> None:
         if not body:
             continue
         for name in body:
-            answer = scene.call(route, body | {name: {"not": ["this"]}})
+            answer = scene.call(route, body | {name: [{"not": "this"}]})
             assert_error(answer, 422, "invalid_request", route)
             assert answer.get_json()["fields"] == [name], str(route)
 
 
 def test_a_body_that_is_missing(scene: Scene) -> None:
     for route in body_routes(scene.app):
-        if BODIES[str(route)](scene) and route.method != "PATCH" and "title" not in BODIES[str(route)](scene):
+        if BODIES[str(route)](scene) and str(route) not in OPTIONAL:
             assert_error(scene.call(route), 422, "invalid_request", route)
 
 

@@ -247,7 +247,7 @@ def test_a_budget_goes_with_its_user(app: OpenAPI, admin: Actor) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"requests": -1}, {"tokens": 1.5}, {"cost_usd": "much"}, {"cost_usd": "0.0000000001"}]
+    "wrong", [{"requests": -1}, {"request": 5}, {"tokens": 1.5}, {"cost_usd": "much"}, {"cost_usd": "0.0000000001"}]
 )
 def test_wrong_limits_are_refused(admin: Actor, wrong: dict[str, Any]) -> None:
     refused(admin.put(f"/api/v1/users/{admin.id}/budgets", {"day": wrong}), 422, "invalid_request")

@@ -19,6 +19,10 @@ NOT_OWNED = {
     "DELETE /api/v1/users/{user_id}": "for administrators, about anybody",
     "GET /api/v1/users/{user_id}": "for administrators, about anybody",
     "PATCH /api/v1/users/{user_id}": "for administrators, about anybody",
+    "DELETE /api/v1/users/{user_id}/budgets": "for administrators, about anybody",
+    "GET /api/v1/users/{user_id}/budgets": "for administrators, about anybody",
+    "PUT /api/v1/users/{user_id}/budgets": "for administrators, about anybody",
+    "GET /api/v1/usage": "user_id is for administrators: test_usage.py",
     "GET /api/v1/chat/{session_id}/stream": "last_event_id is an event's: tested below",
 }
 
