@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from domain.generation import GenerationStatus
 from models import GenerationEntity
+from repositories.database_time import DatabaseTime
 
 _RUNNING = GenerationEntity.status == GenerationStatus.RUNNING
 
@@ -29,8 +30,9 @@ class GenerationRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add(self, entity: GenerationEntity) -> None:
-        """Store a new generation."""
+    def add(self, entity: GenerationEntity, lease: timedelta) -> None:
+        """Store a new generation, which its owner holds for as long as ``lease``."""
+        entity.lease_until = cast("datetime", DatabaseTime(lease))
         self._session.add(entity)
         self._session.flush()
 
@@ -97,13 +99,13 @@ class GenerationRepository:
             GenerationEntity.id == generation_id, GenerationEntity.epoch == epoch, _RUNNING, values=values
         )
 
-    def renew(self, generation_ids: Collection[str], owner: str, lease_until: datetime) -> None:
-        """Say that ``owner`` still runs them."""
+    def renew(self, generation_ids: Collection[str], owner: str, lease: timedelta) -> None:
+        """Say that ``owner`` still runs them, for as long as ``lease`` from now on."""
         self._update(
             GenerationEntity.id.in_(generation_ids),
             GenerationEntity.owner == owner,
             _RUNNING,
-            values={"lease_until": lease_until},
+            values={"lease_until": DatabaseTime(lease)},
         )
 
     def stop_requests(self, generation_ids: Collection[str]) -> dict[str, bool]:
@@ -113,9 +115,9 @@ class GenerationRepository:
         )
         return {row.id: row.stop_requested for row in self._session.execute(query)}
 
-    def abandoned(self, now: datetime, *, limit: int) -> Sequence[GenerationEntity]:
+    def abandoned(self, *, limit: int) -> Sequence[GenerationEntity]:
         """Running ones whose owner has not renewed its lease."""
-        query = sa.select(GenerationEntity).where(_RUNNING, GenerationEntity.lease_until < now)
+        query = sa.select(GenerationEntity).where(_RUNNING, GenerationEntity.lease_until < DatabaseTime())
         return self._session.scalars(query.limit(limit)).all()
 
     def _update(self, *conditions: sa.ColumnElement[bool], values: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from models import MessageEntity, SessionEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.event_stream_service import Item
 from services.generation_runner import GenerationRunner, Live
+from services.generation_store import LEASE
 from services.idempotency import Begun, Claim, Idempotency
 from services.ledger import Ledger
 from services.message_limits import MessageLimits
@@ -206,7 +207,7 @@ class ChatService:
             if title and session.title_source == "none":
                 uow.sessions.set_title(session.id, principal.user_id, title, "words", over=("none",))
             uow.messages.add(*([question] if question else []), answer)
-            uow.generations.add(generation)
+            uow.generations.add(generation, LEASE)
             self._ledger.reserve(uow, hold)
             if claim is not None:
                 uow.claims.add(claim.entity(generation), moment)  # last: who waits for it holds all else that it needs

@@ -121,7 +121,7 @@ class GenerationStore:
     def renew(self, generation_ids: Sequence[str]) -> None:
         """Renew the leases of those that run here; what this worker has lost sight of is reaped though it lives."""
         with self._unit_of_work() as uow:
-            uow.generations.renew(generation_ids, self.owner, now() + LEASE)
+            uow.generations.renew(generation_ids, self.owner, LEASE)
             uow.commit()
 
     def unwanted(self, generation_ids: Sequence[str]) -> dict[str, EndReason]:

@@ -44,7 +44,7 @@ class Reaper:
         count, give_up = 0, time.monotonic() + _SPELL_S
         while time.monotonic() < give_up:
             with self._unit_of_work(writes=False) as uow:
-                left = uow.generations.abandoned(now(), limit=_AT_ONCE)
+                left = uow.generations.abandoned(limit=_AT_ONCE)
             count += sum(self._end(entity) for entity in left)
             if len(left) < _AT_ONCE:
                 break

@@ -9,7 +9,6 @@ from domain.messages import MessageRole, Part
 from domain.principal import Principal
 from models import GenerationEntity, MessageEntity, SessionEntity
 from services.answer import columns_of
-from services.generation_store import LEASE
 from services.model_choice import ModelChoice
 
 
@@ -72,7 +71,6 @@ def generation_of(answer: MessageEntity, choice: ModelChoice, owner: str) -> Gen
         message_id=answer.id,
         owner=owner,
         epoch=1,
-        lease_until=now() + LEASE,
         stop_requested=False,
         status=GenerationStatus.RUNNING,
         provider=choice.provider,

@@ -1,13 +1,11 @@
 """Looking into the ledger in tests."""
 
-from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from flask_openapi import OpenAPI
 
-from domain.clock import now
-from models import GenerationEntity, LedgerEntity, db
+from models import LedgerEntity, db
 from tests.scripted_provider.client import ScriptedProvider
 
 
@@ -32,11 +30,3 @@ def billed(app: OpenAPI) -> int:
 def reported(provider: ScriptedProvider) -> int:
     """All tokens that the provider says it has counted."""
     return sum((entry["usage_reported"] or {}).get("total_tokens", 0) for entry in provider.log())
-
-
-def let_lease_run_out(app: OpenAPI, generation_id: str) -> None:
-    """As if the generation's owner had not been heard of for a while."""
-    with app.app_context():
-        past = sa.update(GenerationEntity).where(GenerationEntity.id == generation_id)
-        db.session.execute(past.values(lease_until=now() - timedelta(seconds=1)))
-        db.session.commit()

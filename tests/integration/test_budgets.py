@@ -17,8 +17,8 @@ from repositories.budget_repository import standings_of
 from repositories.unit_of_work import OpenUnitOfWork
 from services.charges import Charge
 from tests.actors import Actor, add_user, ok, refused
-from tests.books import entries, let_lease_run_out
-from tests.chats import begin, chat, entry, eventually, services, told
+from tests.books import entries
+from tests.chats import begin, chat, entry, eventually, let_lease_run_out, services, told
 from tests.conftest import AppFactory
 from tests.races import at_once
 from tests.scripted_provider.client import ScriptedProvider

@@ -12,6 +12,7 @@ from flask_openapi import OpenAPI
 from domain.clock import now
 from domain.errors import ProviderError
 from models import GenerationEntity, db
+from repositories.database_time import DatabaseTime
 from services import generation_keeper, generation_runner
 from services.generation_store import LEASE, GenerationStore
 from tests.actors import Actor, ok, refused
@@ -127,6 +128,31 @@ def test_the_lease_of_what_runs_here_is_renewed(app: OpenAPI, admin: Actor) -> N
     row = _row(app, begun.generation_id)
     assert row.status == "running"
     assert row.lease_until > now() + LEASE / 2
+
+
+@pytest.mark.usefixtures("every_database")
+def test_leases_go_by_the_clock_of_the_database(app: OpenAPI, admin: Actor) -> None:
+    # Nodes whose own clocks differ by more than a lease would take each other for dead.
+    begun = _half_written(admin)
+    with app.app_context():
+        engine = db.engine
+    renewals: list[Any] = []
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def _note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("UPDATE generations SET lease_until"):
+            renewals.append(parameters.values() if isinstance(parameters, dict) else parameters)
+
+    _tick(app)
+
+    assert renewals
+    assert not any(isinstance(value, datetime) for values in renewals for value in values)
+    with app.app_context():
+        query = sa.select(GenerationEntity.lease_until, DatabaseTime()).where(
+            GenerationEntity.id == begun.generation_id
+        )
+        until, at = db.session.execute(query).one()
+    assert LEASE / 2 < until - at <= LEASE
 
 
 @pytest.mark.usefixtures("every_database")

@@ -16,8 +16,8 @@ from models import LedgerEntity, db
 from services.charges import Charge
 from services.ledger import Hold
 from tests.actors import Actor, add_user, ok, set_up
-from tests.books import billed, entries, let_lease_run_out, reported, tokens
-from tests.chats import answer_in, begin, chat, ended, entry, eventually, services, told
+from tests.books import billed, entries, reported, tokens
+from tests.chats import answer_in, begin, chat, ended, entry, eventually, let_lease_run_out, services, told
 from tests.conftest import AppFactory
 from tests.races import at_once
 from tests.scripted_provider.client import ScriptedProvider
