@@ -33,7 +33,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
     if os.getuid() != 0 or shutil.which("mount") is None or subprocess.run(command, check=False).returncode != 0:
         message = "NOT TESTED: a full disk needs root, and the right to mount a tmpfs"
-        pytest.fail(message) if REQUIRED and os.getuid() == 0 else pytest.skip(message)
+        pytest.fail(message) if REQUIRED else pytest.skip(message)
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
