@@ -32,6 +32,7 @@ except ConfigurationError as error:
 _POLL_S = 0.1
 _SAVE_RESERVE_S = 5  # the arbiter kills at graceful_timeout; what must be saved has to be saved before that
 _HEAR_OUT_S = 0.5  # a request that nobody has refused yet is not refused for a restart
+_CTRL_C = {signal.SIGINT, signal.SIGQUIT}
 _LAST_REQUESTS_S = 2  # requests that still run when no generation does any more
 
 
@@ -56,7 +57,7 @@ class DrainingWorker(GeventWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._requests = 0
-        self._first_signal = 0
+        self._signals: set[int] = set()
         self._forced = False
 
     def run(self) -> None:
@@ -118,12 +119,13 @@ class DrainingWorker(GeventWorker):
     def handle_exit(self, sig: int, _frame: Any) -> None:
         """SIGTERM, SIGINT and SIGQUIT all drain; a second one hurries.
 
-        Except where it is the echo of the first: after Ctrl-C the arbiter sends SIGQUIT to who has had SIGINT already.
+        Except SIGINT and SIGQUIT, once each and in whichever order: at Ctrl-C the terminal sends the one to everybody,
+        and the arbiter the other to its workers.
         """
-        if self.alive:
-            self.alive = False
-            self._first_signal = sig
-        elif not (self._first_signal == signal.SIGINT and sig == signal.SIGQUIT):
+        hurries = bool(self._signals) and (sig in self._signals or {sig, *self._signals} != _CTRL_C)
+        self._signals.add(sig)
+        self.alive = False
+        if hurries:
             self._forced = True
 
     handle_quit = handle_exit

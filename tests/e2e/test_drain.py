@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -102,6 +103,19 @@ def test_a_second_ctrl_c_does_not_wait_but_saves(start_node: NodeFactory) -> Non
     answer = saved_answer(start_node)
     assert (answer["status"], answer["content"]) == ("interrupted", text)
     assert "Traceback" not in node.log()
+
+
+@pytest.mark.parametrize("order", [(signal.SIGINT, signal.SIGQUIT), (signal.SIGQUIT, signal.SIGINT)])
+def test_the_two_signals_of_one_ctrl_c_are_one(start_node: NodeFactory, order: tuple[int, int]) -> None:
+    node = start_node().wait_ready()
+    (worker,) = node.worker_pids
+    with answering(node, "/echo words=40 pace=50") as events:
+        next(events)
+
+        for signum in order:
+            os.kill(worker, signum)
+
+        assert [event["type"] for event in events][-1] == "complete"
 
 
 def test_new_workers_take_over_while_the_old_one_finishes(start_node: NodeFactory) -> None:
