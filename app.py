@@ -149,7 +149,7 @@ def _services(
     feed = SessionFeed(unit_of_work, event_streams, shared.signals, most)
     idempotency = Idempotency(unit_of_work, event_streams)
     gate = TargetGate.over(shared.breakers)
-    chooser, planner = ModelChooser(providers, routes), TurnPlanner(gate.breakers.open_for, tokenizer.count)
+    chooser, planner = ModelChooser(providers, routes), TurnPlanner(providers, gate.breakers.open_for, tokenizer.count)
     runner = GenerationRunner(
         Upstream(providers, gate, planner, _deadlines(settings), observer=metrics.observer),
         shared.event_log,

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from domain.chat import ChatRequest, ModelInfo
+from domain.chat import ChatRequest, Dialect, ModelInfo
 from domain.deltas import Delta, Finish, UsageReport
-from domain.errors import ProviderError, ProviderTimeout, Stage, UpstreamCut
+from domain.errors import ProviderError, ProviderTimeout, Stage, UnsupportedInput, UpstreamCut
 
 _END_S = 2.0  # for what may follow the end of an answer: its count, and the protocol's end marker
 
@@ -152,10 +152,23 @@ class BaseAdapter(ABC):
     """
 
     Config: ClassVar[type[AdapterConfig]] = AdapterConfig
+    dialect: ClassVar[Dialect | None] = None  # the client protocol that the provider speaks too, if it does
+    takes: ClassVar[frozenset[str]] = frozenset()  # which Options its protocol can say
 
     def __init__(self, name: str, config: AdapterConfig) -> None:
         self.name = name
         self.config = config
+
+    def speaks(self, request: ChatRequest) -> bool:
+        """Whether the request came in the provider's own protocol, and goes out as it is."""
+        return request.native is not None and request.native.dialect == self.dialect
+
+    def check(self, request: ChatRequest) -> None:
+        """Raises :class:`UnsupportedInput` for what the request asks and the provider's protocol cannot say."""
+        missing = () if self.speaks(request) else sorted(request.options.given - self.takes)
+        if missing:
+            message = f"The provider {self.name} cannot be asked for {', '.join(missing)}."
+            raise UnsupportedInput(message, "unsupported_parameter", tuple(missing))
 
     @property
     def completes(self) -> bool:

@@ -1,10 +1,14 @@
 """What is asked of a model: the neutral request that every adapter translates to its wire."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Self
+
+import msgspec
 
 from domain.messages import MessageRole, Part, text_of
+
+Dialect = Literal["chat_completions", "messages"]  # of OpenAI, of Anthropic
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,85 @@ class PromptMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may ask for. ``parameters`` is its JSON Schema."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] | None = None
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model has to ask for a tool; ``named``: for the one with that ``name``."""
+
+    mode: Literal["auto", "none", "required", "named"]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """The form of the answer: any text, any JSON object, or JSON that fits ``schema`` (a JSON Schema)."""
+
+    kind: Literal["text", "json_object", "json_schema"]
+    name: str = ""
+    schema: Mapping[str, Any] | None = None
+    description: str = ""
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a client may ask for beyond a plain turn, in words that fit every provider. Nothing is given by default.
+
+    ``reasoning_effort`` is a word (``low``, ``high``, ...), ``reasoning_budget`` the most tokens to think in.
+    An adapter sends what its protocol knows and refuses the rest: nothing is dropped in silence.
+    """
+
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: str | None = None
+    reasoning_budget: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The names of those that are given."""
+        return frozenset(one.name for one in fields(self) if getattr(self, one.name) not in (None, ()))
+
+
+NO_OPTIONS = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class NativeRequest:
+    """The client's own request, for providers that speak the client's protocol: they get it as it is.
+
+    ``fields`` are the top-level fields of its body, each with its bytes unchanged; the adapter puts in the model, and
+    what it must have of its own. Without ``stream`` the client wants its answer in one piece.
+    """
+
+    dialect: Dialect
+    fields: Mapping[str, msgspec.Raw]
+    stream: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One turn to be answered by one model.
 
     ``end_user`` is a stable, opaque name of our user for providers that keep state or watch for abuse.
     ``upstream_state`` is what the adapter itself reported last for this session (Dify keeps a conversation id there).
+    ``native`` is the same turn in the client's own words, if it came in some provider's protocol. ``whole``: nobody
+    may leave anything out of ``messages`` to make it fit; what does not fit is for the provider to refuse.
     """
 
     model: str
@@ -57,6 +135,9 @@ class ChatRequest:
     max_tokens: int | None = None
     end_user: str = ""
     upstream_state: str = ""
+    options: Options = NO_OPTIONS
+    native: NativeRequest | None = None
+    whole: bool = False
 
     def with_messages(self, messages: Sequence[PromptMessage]) -> Self:
         """The same request over other messages."""

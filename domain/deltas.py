@@ -63,6 +63,17 @@ class UpstreamState(msgspec.Struct, frozen=True, gc=False):
     value: str
 
 
+class WireEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event of the provider's own stream, as it came: for a client that speaks the same protocol.
+
+    It goes before the deltas that were read from it, and says nothing that they do not say; ``name`` is that of its
+    ``event:`` field, if it has one. Only requests that have a native form of that protocol bring these.
+    """
+
+    data: bytes
+    name: str = ""
+
+
 class Finish(msgspec.Struct, frozen=True, gc=False):
     """The protocol's end marker: without it an answer is cut, not complete."""
 
@@ -78,5 +89,6 @@ Delta = (
     | Restart
     | UsageReport
     | UpstreamState
+    | WireEvent
     | Finish
 )

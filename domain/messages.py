@@ -11,10 +11,11 @@ from domain.usage import Usage
 
 
 class MessageRole(StrEnum):
-    """Who speaks."""
+    """Who speaks. SYSTEM only in prompts that clients bring along; stored messages are the other two's."""
 
     USER = "user"
     ASSISTANT = "assistant"
+    SYSTEM = "system"
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):

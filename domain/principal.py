@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from domain.api_keys import KeyGrant
 from domain.errors import PermissionDenied
 
 
@@ -17,13 +18,15 @@ class Role(StrEnum):
 class Principal:
     """A user together with the credential that they called with.
 
-    ``credential_id`` names the sign-in (token family) or key, for logs and for signing it out.
+    ``credential_id`` names the sign-in (token family) or key, for logs and for signing it out. ``key`` is what the
+    API key allows, None for a signed-in user, who may do all that their role may.
     """
 
     user_id: str
     username: str
     role: Role
     credential_id: str
+    key: KeyGrant | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -9,7 +9,7 @@ from domain import deltas, events
 from domain.messages import Image, Part, Reasoning, Text, ToolCall, text_of
 from domain.usage import Usage
 
-_SILENT = (deltas.UsageReport, deltas.UpstreamState, deltas.Restart, deltas.Finish)
+_SILENT = (deltas.UsageReport, deltas.UpstreamState, deltas.Restart, deltas.WireEvent, deltas.Finish)
 
 
 class Answer:

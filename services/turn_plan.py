@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from adapters.base_adapter import Providers
 from domain.chat import ChatRequest, PromptMessage
 from domain.errors import AppError, ContextTooLong, ProviderUnavailable, UnsupportedInput
 from domain.messages import Image
@@ -40,9 +41,13 @@ class Plan:
 
 
 class TurnPlanner:
-    """Makes plans. ``open_for`` tells of a target why it is left alone now and for how many seconds, or None."""
+    """Makes plans for ``providers``.
 
-    def __init__(self, open_for: _Look, count: Count) -> None:
+    ``open_for`` tells of a target why it is left alone now and for how many seconds, or None.
+    """
+
+    def __init__(self, providers: Providers, open_for: _Look, count: Count) -> None:
+        self._providers = providers
         self._open_for = open_for
         self._count = count
 
@@ -68,8 +73,14 @@ class TurnPlanner:
         raise self._nobody(resting, refusals, asked, state_of)
 
     def request_for(self, choice: ModelChoice, asked: ChatRequest, state_of: str | None) -> ChatRequest:
-        """``asked`` as it goes to one model. Raises UnsupportedInput (pictures that it cannot see), ContextTooLong."""
+        """``asked`` as it goes to one model.
+
+        Raises UnsupportedInput (pictures that it cannot see, options that its provider does not take), ContextTooLong.
+        """
         model = choice.model
+        self._providers[choice.provider].check(asked)
+        if asked.whole:
+            return replace(asked, model=model.name)
         own = replace(
             asked,
             model=model.name,

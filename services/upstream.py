@@ -26,6 +26,7 @@ from domain.deltas import (
     TextDelta,
     ToolCallDelta,
     UsageReport,
+    WireEvent,
 )
 from domain.observer import NOBODY, Observer
 from services.circuit_breaker import Admission
@@ -122,13 +123,19 @@ class _Turn:
             return None
         admission = upstream.gate.enter(choice.target)
         if isinstance(admission, Admission):
-            streamed = upstream.streams(choice.target) and choice.target not in self._in_one_piece
+            streamed = self._is_streamed(choice, request)
             return self._begin(Attempt(choice, request, self._waited_s * 1000, streamed, admission.probe)), admission
         if admission.pause_s is None:
             self._handle.trace.append(Passed(choice.target, admission.reason))
         else:
             self._journey.put_off(choice, admission.pause_s)
         return None
+
+    def _is_streamed(self, choice: ModelChoice, request: ChatRequest) -> bool:
+        adapter, native = self._upstream.providers[choice.provider], request.native
+        if native is not None and not native.stream and adapter.completes and adapter.speaks(request):
+            return False  # the client gets the provider's own answer in one piece
+        return self._upstream.streams(choice.target) and choice.target not in self._in_one_piece
 
     def _request(self, choice: ModelChoice) -> ChatRequest:
         plan = self._plan
@@ -168,12 +175,17 @@ class _Turn:
     def _deltas_of(self, attempt: Attempt, admission: Admission, started: float) -> Iterator[Delta]:
         """What the reader gets of one attempt. Raises EmptyAnswer when it is complete and has said nothing."""
         splice, useful = self._splice, False
+        wire_tells_all = not splice.shown  # else the reader has to get less than the provider sends
         if len(self._handle.attempts) > 1:
             splice.restart()
             yield Restart()
         with closing(self._ask(attempt)) as deltas:
             for delta in deltas:
                 kind = type(delta)
+                if kind is WireEvent:
+                    if wire_tells_all:
+                        yield delta
+                    continue
                 if kind in _SAID:
                     useful = useful or _is_useful(delta)
                     if attempt.first_token_ms is None:

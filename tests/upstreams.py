@@ -152,9 +152,10 @@ def stage(
 ) -> Stage:
     """An upstream over puppets; back-offs are exactly as long as the policy says."""
     gate = TargetGate(CircuitBreakers(MemoryBreakerStore(clock), breaker), Pace())
-    planner = TurnPlanner(gate.breakers.open_for, len)
+    providers = {puppet.name: puppet for puppet in puppets}
+    planner = TurnPlanner(providers, gate.breakers.open_for, len)
     upstream = Upstream(
-        {puppet.name: puppet for puppet in puppets},
+        providers,
         gate,
         planner,
         deadlines or Deadlines(),
