@@ -147,7 +147,7 @@ class ChatService:
 
     def _end_of(self, principal: Principal, session_id: str | None, asked: Asked, parts: Sequence[Part]) -> Place:
         if session_id is None:
-            wanted = self._chooser.resolve(asked.provider, asked.model)
+            wanted = self._chooser.resolve(principal, asked.provider, asked.model)
             title = title_from_words(text_of(parts))
             session = new_session(principal, asked.settings, wanted.provider, wanted.model, title)
             return Place(session, None, 0, is_new=True)
@@ -166,7 +166,7 @@ class ChatService:
         """Store the turn (``parts`` is the user's message, None to answer the existing one) and start to answer it."""
         self._runner.check_open()
         session = place.session
-        wanted = self._chooser.resolve(*_asked_model(asked, session), usual=session.provider)
+        wanted = self._chooser.resolve(principal, *_asked_model(asked, session), usual=session.provider)
         request = _request(principal, place, asked.settings, self._history(principal, place, parts))
         plan = self._planner.plan(wanted, request, session.upstream_provider)
         turn = self._store(principal, place, plan, parts, claim)

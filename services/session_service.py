@@ -74,7 +74,7 @@ class SessionService:
         self, principal: Principal, *, title: str, provider: str | None, model: str | None, settings: SessionSettings
     ) -> SessionEntity:
         """Make an empty session; a title given here is the user's own and stays."""
-        wanted = self._chooser.resolve(provider, model)
+        wanted = self._chooser.resolve(principal, provider, model)
         session = new_session(principal, settings, wanted.provider, wanted.model, "")
         if title:
             session.title, session.title_source = title, "user"
@@ -103,7 +103,7 @@ class SessionService:
         with self._unit_of_work() as uow:
             session = _own(uow, principal, session_id)
             if "provider" in values or "model" in values:
-                wanted = self._wanted(session, values)
+                wanted = self._wanted(principal, session, values)
                 values |= {"provider": wanted.provider, "model": wanted.model}
             if values:
                 uow.sessions.update(session_id, principal.user_id, **values)
@@ -111,12 +111,12 @@ class SessionService:
             uow.commit()
         return session
 
-    def _wanted(self, session: SessionEntity, changes: dict[str, Any]) -> Resolved:
+    def _wanted(self, principal: Principal, session: SessionEntity, changes: dict[str, Any]) -> Resolved:
         provider, model = changes.get("provider"), changes.get("model")
         if "provider" in changes:
             same = provider == session.provider and "model" not in changes
-            return self._chooser.resolve(provider, session.model if same else model)
-        return self._chooser.resolve(None if model else session.provider, model, usual=session.provider)
+            return self._chooser.resolve(principal, provider, session.model if same else model)
+        return self._chooser.resolve(principal, None if model else session.provider, model, usual=session.provider)
 
     def delete(self, principal: Principal, session_id: str) -> None:
         """Delete a session with all its messages; an answer that is running in it is stopped."""

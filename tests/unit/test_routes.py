@@ -9,11 +9,14 @@ import pytest
 
 from adapters.registry import load_providers
 from config import ConfigurationError, ai_providers, ai_routes, load_settings
-from domain.errors import InvalidInput, Unavailable
+from domain.api_keys import KeyGrant, Scope
+from domain.errors import InvalidInput, NotFound, PermissionDenied, Unavailable
+from domain.principal import Principal, Role
 from domain.routes import Route, RouteError, Target, read_routes
 from services.model_choice import ModelChooser, Passed
 
 PROVIDERS = ("one", "two")
+ANYBODY = Principal("usr_1", "ada", Role.USER, "tok_1")
 
 
 def faults(declared: object) -> tuple[str, ...]:
@@ -161,7 +164,7 @@ def chooser() -> ModelChooser:
 
 
 def test_a_public_model_is_a_route(chooser: ModelChooser) -> None:
-    found = chooser.resolve(None, "smart")
+    found = chooser.resolve(ANYBODY, None, "smart")
 
     assert (found.provider, found.model) == (None, "smart")
     assert [choice.target for choice in found.choices] == ["two/m2", "one/m1"]
@@ -181,7 +184,7 @@ def test_a_public_model_is_a_route(chooser: ModelChooser) -> None:
 def test_a_plain_model_is_a_route_with_one_target(
     chooser: ModelChooser, provider: str | None, model: str | None, target: str
 ) -> None:
-    found = chooser.resolve(provider, model)
+    found = chooser.resolve(ANYBODY, provider, model)
 
     assert [choice.target for choice in found.choices] == [target]
     assert f"{found.provider}/{found.model}" == target
@@ -191,12 +194,78 @@ def test_a_route_called_default_answers_those_who_name_nothing() -> None:
     providers = load_providers({"one": {"adapter_class": "adapters.echo_adapter.EchoAdapter"}})
     chooser = ModelChooser(providers, read_routes({"default": ["one/best"]}, providers))
 
-    assert chooser.resolve(None, None).choices[0].target == "one/best"
-    assert chooser.resolve("one", None).choices[0].target == "one/echo"
+    assert chooser.resolve(ANYBODY, None, None).choices[0].target == "one/best"
+    assert chooser.resolve(ANYBODY, "one", None).choices[0].target == "one/echo"
 
 
 def test_a_route_to_nowhere_is_unavailable(chooser: ModelChooser) -> None:
     with pytest.raises(Unavailable, match="nowhere"):
-        chooser.resolve(None, "nowhere")
+        chooser.resolve(ANYBODY, None, "nowhere")
     with pytest.raises(InvalidInput):
-        chooser.resolve("off", "x")
+        chooser.resolve(ANYBODY, "off", "x")
+
+
+# Public names
+
+
+def with_key(*models: str) -> Principal:
+    return Principal(
+        "usr_1", "ada", Role.USER, "key_1", KeyGrant("key_1", frozenset({Scope.GATEWAY}), frozenset(models))
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "targets"),
+    [
+        ("smart", ["two/m2", "one/m1"]),
+        ("m2", ["two/m2"]),
+        ("one/smart", ["one/smart"]),
+        ("two/undeclared", ["two/undeclared"]),
+        ("two/org/undeclared", ["two/org/undeclared"]),
+    ],
+)
+def test_a_public_name_is_a_route_a_declared_model_or_says_its_provider(
+    chooser: ModelChooser, name: str, targets: list[str]
+) -> None:
+    assert [choice.target for choice in chooser.find(ANYBODY, name).choices] == targets
+
+
+@pytest.mark.parametrize("name", ["unheard-of", "off/x", "nobody/m1", "one/", "/m1", ""])
+def test_a_public_name_that_nobody_has(chooser: ModelChooser, name: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        chooser.find(ANYBODY, name)
+
+    assert caught.value.error_code == "model_not_found"
+
+
+def test_public_models_are_listed_once_each(chooser: ModelChooser) -> None:
+    listed = chooser.public_models(ANYBODY)
+
+    assert [(one.name, one.owned_by) for one in listed] == [
+        ("smart", "unichat"),
+        ("m1", "one"),
+        ("one/smart", "one"),
+        ("m2", "two"),
+    ]
+    assert {chooser.find(ANYBODY, one.name).choices[0].target for one in listed} == {"two/m2", "one/m1", "one/smart"}
+
+
+def test_a_key_allows_the_models_that_it_names(chooser: ModelChooser) -> None:
+    for name, caller in (("m1", with_key("m1")), ("m1", with_key("one/m1")), ("smart", with_key("smart"))):
+        assert chooser.find(caller, name).model == name
+        assert chooser.resolve(caller, None, name).model == name
+    assert [one.name for one in chooser.public_models(with_key("m2", "m1"))] == ["m1", "m2"]
+
+
+@pytest.mark.parametrize("name", ["smart", "m1", "one/m1", "two/undeclared"])
+def test_a_key_allows_no_other_model(chooser: ModelChooser, name: str) -> None:
+    with pytest.raises(PermissionDenied) as caught:
+        chooser.find(with_key("m2"), name)
+
+    assert caught.value.error_code == "model_not_allowed"
+
+
+def test_a_key_does_not_allow_what_is_found_for_want_of_a_name(chooser: ModelChooser) -> None:
+    for provider, model in ((None, None), ("one", None), (None, "unheard-of"), ("one", "m1")):
+        with pytest.raises(PermissionDenied):
+            chooser.resolve(with_key("m2"), provider, model)
