@@ -13,20 +13,23 @@ class LedgerEntity(Base):
 
     It outlives its session, its generation and its user: nothing here refers to them but by their ids. ``cost`` is in
     nano-USD, at the four prices of the row (micro-USD per million tokens; NULL for a model without a price).
-    ``held_tokens`` and ``held_cost`` are what was reserved at most, ``budgeted`` tells whether the user's budget held
-    it. While the row is reserved, ``prompt_tokens`` is our own count.
+    ``held_tokens`` and ``held_cost`` are what was reserved at most, ``budgeted`` and ``key_budgeted`` tell whether the
+    user's budget held it, and that of the API key that asked. While the row is reserved, ``prompt_tokens`` is our own
+    count.
     """
 
     __tablename__ = "ledger"
     __table_args__ = (
         sa.UniqueConstraint("generation_id", "attempt", "kind"),
         sa.Index(None, "user_id", "created_at"),
+        sa.Index(None, "key_id", "created_at"),
         sa.Index(None, "created_at"),
         sa.Index(None, "state", "created_at"),
     )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     user_id: Mapped[Id]
+    key_id: Mapped[Id | None]
     session_id: Mapped[Id | None]
     generation_id: Mapped[Id]
     attempt: Mapped[int]
@@ -50,5 +53,6 @@ class LedgerEntity(Base):
     held_tokens: Mapped[int] = mapped_column(sa.BigInteger)
     held_cost: Mapped[int] = mapped_column(sa.BigInteger)
     budgeted: Mapped[bool]
+    key_budgeted: Mapped[bool]
     created_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]

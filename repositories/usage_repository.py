@@ -17,7 +17,7 @@ _COLUMNS: dict[Grouping, dict[str, sa.ColumnElement[Any]]] = {
     Grouping.USER: {"user_id": LedgerEntity.user_id.expression},
 }
 _SUMS: dict[str, sa.ColumnElement[Any]] = {
-    "turns": sa.func.count(sa.distinct(sa.case((LedgerEntity.kind == EntryKind.CHAT, LedgerEntity.generation_id)))),
+    "turns": sa.func.count(sa.distinct(sa.case((LedgerEntity.kind != EntryKind.TITLE, LedgerEntity.generation_id)))),
     "requests": sa.func.count(),
     "unpriced": sa.func.count(sa.case((LedgerEntity.input_price.is_(None), 1))),
     "prompt_tokens": sa.func.sum(LedgerEntity.prompt_tokens),

@@ -24,7 +24,7 @@ from services.prompt_builder import without_reasoning
 from services.session_service import SessionSettings, new_session, title_from_words
 from services.turn import Turn
 from services.turn_plan import Plan, TurnPlanner
-from services.turn_rows import Place, answer_at, generation_of, user_message_at
+from services.turn_rows import Place, answer_at, booking_of, generation_of, user_message_at
 
 _HISTORY = 400  # messages of the branch that are looked at for a prompt
 
@@ -197,7 +197,8 @@ class ChatService:
         answer = answer_at(principal, place, choice, question)
         generation = generation_of(answer, choice, self._owner)
         title = title_from_words(text_of(parts or []))
-        hold = self._ledger.prepare(generation, choice.model, plan.request, plan.public_model)
+        booking = booking_of(generation, principal.key, plan.public_model)
+        hold = self._ledger.prepare(booking, choice.provider, choice.model, plan.request)
         with self._unit_of_work() as uow:
             self._check_streams(uow, principal)
             if place.is_new:

@@ -5,7 +5,7 @@ whoever comes second changes nothing. How it all works is told in docs/billing.m
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from domain.chat import ChatRequest, ModelInfo
 from domain.clock import now
 from domain.generation import EndReason
 from domain.identifiers import new_id
-from domain.ledger import EntryKind, EntryState
+from domain.ledger import Booking, EntryKind, EntryState
 from domain.money import Price, PriceList
 from domain.observer import NOBODY, Observer, Settlement
 from domain.usage import Usage, UsageSource
@@ -33,6 +33,7 @@ from services.upstream_handle import UpstreamHandle
 log = structlog.get_logger()
 
 _SWEEP = 50  # rows at a time
+_NAMES = tuple(field.name for field in fields(Booking))
 _PRICES = ("input_price", "output_price", "cached_price", "reasoning_price")
 
 
@@ -55,45 +56,31 @@ class Ledger:
         self._prices = prices
         self._observer = observer
 
-    def prepare(self, generation: GenerationEntity, model: ModelInfo, request: ChatRequest, public_model: str) -> Hold:
-        """The row for a generation's request to ``model``, with the most that it may use and cost.
+    def prepare(self, booking: Booking, provider: str, model: ModelInfo, request: ChatRequest) -> Hold:
+        """The row for a request to ``model`` of ``provider``, with the most that it may use and cost.
 
         It counts, and may look prices up: not to be called inside a transaction.
         """
-        return self._hold(
-            model,
-            request,
-            kind=EntryKind.CHAT,
-            user_id=generation.user_id,
-            session_id=generation.session_id,
-            generation_id=generation.id,
-            provider=generation.provider,
-            public_model=public_model,
-        )
+        prompt = prompt_tokens(request, self._tokenizer.count)
+        longest = min(request.max_tokens or model.max_output, model.max_output)
+        return self.prepare_counted(booking, provider, model.name, prompt, longest)
 
     def prepare_title(self, turn: Hold, provider: str, model: ModelInfo, request: ChatRequest) -> Hold:
         """The row for the request that names the session of a turn; likewise."""
-        return self._hold(
-            model,
-            request,
-            kind=EntryKind.TITLE,
-            user_id=turn.entry.user_id,
-            session_id=turn.entry.session_id,
-            generation_id=turn.entry.generation_id,
-            provider=provider,
-            public_model=turn.entry.public_model,
-        )
+        return self.prepare(Booking(**_names(turn.entry) | {"kind": EntryKind.TITLE}), provider, model, request)
 
-    def _hold(self, model: ModelInfo, request: ChatRequest, *, provider: str, **of: Any) -> Hold:
+    def prepare_counted(self, booking: Booking, provider: str, model: str, prompt: int, longest: int = 0) -> Hold:
+        """The row for a request of ``prompt`` tokens, to be answered in ``longest`` at most; likewise.
+
+        For what is no chat: embeddings, pictures, moderation.
+        """
         prices = self._prices.current()
-        price = prices.get((provider, model.name))
-        prompt = prompt_tokens(request, self._tokenizer.count)
-        longest = min(request.max_tokens or model.max_output, model.max_output)
+        price = prices.get((provider, model))
         entry = LedgerEntity(
             id=new_id("led"),
             attempt=1,
             provider=provider,
-            model=model.name,
+            model=model,
             state=EntryState.RESERVED,
             prompt_tokens=prompt,
             **_price_columns(price),
@@ -102,7 +89,7 @@ class Ledger:
             held_cost=price.most(prompt, longest) if price else 0,
             budgeted=False,
             created_at=now(),
-            **of,
+            **_names(booking),
         )
         return Hold(entry, prices)
 
@@ -205,12 +192,8 @@ def _further(first: LedgerEntity, attempt: int, row: dict[str, Any]) -> LedgerEn
     """The row of another attempt than the first: nothing was reserved for it."""
     return LedgerEntity(
         id=new_id("led"),
-        user_id=first.user_id,
-        session_id=first.session_id,
-        generation_id=first.generation_id,
+        **_names(first),
         attempt=attempt,
-        kind=first.kind,
-        public_model=first.public_model,
         held_tokens=0,
         held_cost=0,
         budgeted=first.budgeted,
@@ -231,7 +214,11 @@ def _used(entry: LedgerEntity, rows: Sequence[dict[str, Any]]) -> Amounts:
 
 
 def _requests(entry: LedgerEntity) -> int:
-    return int(entry.kind == EntryKind.CHAT)
+    return int(entry.kind != EntryKind.TITLE)
+
+
+def _names(of: Booking | LedgerEntity) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in _NAMES}
 
 
 def _price_columns(price: Price | None) -> dict[str, int | None]:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from domain.api_keys import KeyGrant
 from domain.clock import now
 from domain.generation import GenerationStatus
 from domain.identifiers import new_id
+from domain.ledger import Booking
 from domain.messages import MessageRole, Part
 from domain.principal import Principal
 from models import GenerationEntity, MessageEntity, SessionEntity
@@ -77,4 +79,16 @@ def generation_of(answer: MessageEntity, choice: ModelChoice, owner: str) -> Gen
         model=choice.model.name,
         context_limit=choice.model.context_window,
         created_at=answer.created_at,
+    )
+
+
+def booking_of(generation: GenerationEntity, key: KeyGrant | None, public_model: str) -> Booking:
+    """What the ledger keeps of a generation that was asked for with ``key``."""
+    return Booking(
+        user_id=generation.user_id,
+        generation_id=generation.id,
+        public_model=public_model,
+        key_id=key.id if key else None,
+        key_budgeted=key.budgeted if key else False,
+        session_id=generation.session_id,
     )

@@ -305,6 +305,7 @@ def _left_over(entry_id: str, user_id: str, generation_id: str, kind: str, minut
         held_tokens=10,
         held_cost=0,
         budgeted=False,
+        key_budgeted=False,
         created_at=now() - timedelta(minutes=minutes),
     )
 
