@@ -17,6 +17,7 @@ import yaml
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.egress import AllowedHost, read_allowed
 from domain.money import PriceList
 from domain.prices import PriceError, read_prices
 from domain.routes import Route, RouteError, read_routes
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     DIFY_API_KEY: SecretStr = SecretStr("")
     DIFY_BASE_URL: str = ""
     AI_PROVIDERS_FILE: str = ""
+    PROVIDER_PRIVATE_HOSTS: str = ""
 
     # Chat
     SSE_HEARTBEAT_INTERVAL_MS: Milliseconds = Field(15_000, ge=100, le=300_000)
@@ -130,6 +132,12 @@ class Settings(BaseSettings):
         urlsplit(url).port  # noqa: B018  # raises ValueError for one that is none
         return url
 
+    @field_validator("PROVIDER_PRIVATE_HOSTS")
+    @classmethod
+    def _hosts(cls, hosts: str) -> str:
+        read_allowed(hosts)  # raises ValueError
+        return hosts
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         faults = []
@@ -149,6 +157,11 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The SQLAlchemy URL in force: DATABASE_URL, else SQLite in the data folder."""
         return self.DATABASE_URL or f"sqlite:///{self.DATA_DIR.resolve() / 'unichat.db'}"
+
+    @property
+    def private_hosts(self) -> tuple[AllowedHost, ...]:
+        """What registered providers may use besides the public Internet."""
+        return read_allowed(self.PROVIDER_PRIVATE_HOSTS)
 
     @property
     def cors_origins(self) -> list[str]:

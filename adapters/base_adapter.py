@@ -6,10 +6,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
 from domain.chat import ChatRequest, Dialect, ModelInfo
 from domain.deltas import Delta, Finish, UsageReport
@@ -90,6 +90,13 @@ class UpstreamCall:
         return ProviderTimeout(f"The provider did not answer in time ({stage.replace('_', ' ')}).", stage)
 
 
+class Guard(Protocol):
+    """Says where a provider's connections may lead; see :class:`adapters.egress.Egress`."""
+
+    def addresses(self, host: str, port: int, call: UpstreamCall, deadline: float) -> list[Any]:
+        """What getaddrinfo gives for ``host``, if all of it may be called. Raises AddressNotAllowed."""
+
+
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -108,7 +115,10 @@ class ModelConfig(BaseModel):
 
 
 class AdapterConfig(BaseModel):
-    """The ``config`` of an AI_PROVIDERS entry. An adapter may extend it."""
+    """The ``config`` of an AI_PROVIDERS entry. An adapter may extend it.
+
+    ``guard`` is no part of what is declared: it is set for providers whose address is not the operator's word.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -117,6 +127,16 @@ class AdapterConfig(BaseModel):
     models: list[str | ModelConfig] = Field(default_factory=list)
     default_model: str = ""
     headers: dict[str, str] = Field(default_factory=dict)
+    _guard: Guard | None = PrivateAttr(default=None)
+
+    @property
+    def guard(self) -> Guard | None:
+        """What watches over its connections, if anything does."""
+        return self._guard
+
+    def set_guard(self, guard: Guard) -> None:
+        """Have ``guard`` watch; before the adapter is made of this."""
+        self._guard = guard
 
     @field_validator("api_key")
     @classmethod
@@ -154,6 +174,7 @@ class BaseAdapter(ABC):
     Config: ClassVar[type[AdapterConfig]] = AdapterConfig
     dialect: ClassVar[Dialect | None] = None  # the client protocol that the provider speaks too, if it does
     takes: ClassVar[frozenset[str]] = frozenset()  # which Options its protocol can say
+    guardable: ClassVar[bool] = False  # whether every connection of a guarded one goes through its config's guard
 
     def __init__(self, name: str, config: AdapterConfig) -> None:
         self.name = name

@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from domain.errors import UpstreamCut
 
 _SEND_BYTES = 64 * 1024
 _RECEIVE_BYTES = 64 * 1024
+Find = Callable[[str, int, UpstreamCall, float], list[Any]]  # host, port, call, deadline -> what getaddrinfo gives
 
 
 class ProviderConnection(HTTPConnection):
@@ -28,10 +29,12 @@ class ProviderConnection(HTTPConnection):
 
     Every wait (name lookup, connect, handshake, send, each single receive) gets the time that the call has left, so
     neither comments nor single bytes extend a deadline. An abort shuts the socket below TLS, which wakes the waiter.
+    ``find`` gives the addresses to be dialled, and may refuse.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, find: Find = dialing.addresses) -> None:
         super().__init__(host, port)
+        self._find = find
         self.opened = False
         self.received = 0
         self.wait_at_most: float | None = None  # monotonic time after which nothing more is waited for
@@ -88,7 +91,7 @@ class ProviderConnection(HTTPConnection):
 
     def _open(self, deadline: float) -> socket.socket:
         host, port = self._dns_host, self.port
-        addresses = dialing.addresses(host, port, self._lender(), deadline)
+        addresses = self._find(host, port, self._lender(), deadline)
         self._lender().on_abort(partial(self._shut, self._lender()))
         failure = OSError(f"{host} has no address")
         for untried, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
@@ -148,8 +151,8 @@ class TlsConnection(ProviderConnection):
 
     default_port: ClassVar[int] = 443  # type: ignore[misc]
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
-        super().__init__(host, port)
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, find: Find = dialing.addresses) -> None:
+        super().__init__(host, port, find)
         self._context = context
 
     def _open(self, deadline: float) -> socket.socket:

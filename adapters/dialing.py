@@ -4,6 +4,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from urllib3.util import wait_for_read, wait_for_write
@@ -19,8 +20,18 @@ def seconds_left(deadline: float) -> float:
     return seconds
 
 
-def addresses(host: str, port: int, call: UpstreamCall, deadline: float) -> list[Any]:
-    """The addresses of ``host``. A lookup cannot be interrupted, so it is left behind when the time is up."""
+def look_up(host: str, port: int) -> list[Any]:
+    """The addresses of ``host`` as the system knows them. Raises OSError or UnicodeError."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def addresses(
+    host: str, port: int, call: UpstreamCall, deadline: float, resolve: Callable[[str, int], list[Any]] = look_up
+) -> list[Any]:
+    """The addresses of ``host``, which ``resolve`` looks up where it is a name.
+
+    A lookup cannot be interrupted, so it is left behind when the time is up.
+    """
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
@@ -29,20 +40,20 @@ def addresses(host: str, port: int, call: UpstreamCall, deadline: float) -> list
     failures: list[Exception] = []
     done = threading.Event()
 
-    def look_up() -> None:
+    def find() -> None:
         try:
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            found.extend(resolve(host, port))
         except (OSError, UnicodeError) as error:
             failures.append(error)
         done.set()
 
     call.on_abort(done.set)
-    threading.Thread(target=look_up, daemon=True).start()
+    threading.Thread(target=find, daemon=True).start()
     if not done.wait(seconds_left(deadline)):
         raise TimeoutError("the name lookup took too long")
     if failures:
         raise failures[0]
-    return found
+    return list(found)  # a lookup that was left behind may still add to the other one
 
 
 def handshake(secured: ssl.SSLSocket, deadline: float) -> None:

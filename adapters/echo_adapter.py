@@ -83,6 +83,7 @@ class EchoConfig(AdapterConfig):
 class EchoAdapter(BaseAdapter):
     """Says what it is and quotes the user, word by word. The same request always gives the same answer."""
 
+    guardable = True  # it calls nobody
     Config = EchoConfig
     config: EchoConfig
 

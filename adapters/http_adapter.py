@@ -22,13 +22,14 @@ class HttpAdapter(BaseAdapter):
     default_base_url: ClassVar[str]
     default_model: ClassVar[str]
     codes: ClassVar[Codes] = COMMON_CODES
+    guardable = True
 
     def __init__(self, name: str, config: AdapterConfig) -> None:
         super().__init__(name, config)
         self.base_url = config.base_url or self.default_base_url
         self._key = config.api_key.get_secret_value()
         self.failures = FailureMap([self._key, *config.headers.values()], self.codes)
-        self.transport = Transport(self.base_url, self._headers(), failures=self.failures)
+        self.transport = Transport(self.base_url, self._headers(), failures=self.failures, guard=config.guard)
 
     @property
     def enabled(self) -> bool:

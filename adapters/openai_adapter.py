@@ -8,6 +8,7 @@ from pydantic import Field
 from adapters.base_adapter import AdapterConfig, UpstreamCall
 from adapters.http_adapter import HttpAdapter
 from adapters.model_catalog import family_of
+from adapters.model_lists import listed_models
 from adapters.openai_wire import Answer, request_body
 from adapters.sse import ServerEvent
 from domain.chat import ChatRequest
@@ -73,7 +74,12 @@ class OpenAIAdapter(HttpAdapter):
         return dict(self.config.extra_body)
 
     def discover_models(self) -> Sequence[str]:
-        """The names in the provider's model list now, asked by the official client. Raises a ProviderError."""
+        """The names in the provider's model list now, asked by the official client, or by ours where it is guarded.
+
+        Raises a :class:`ProviderError`.
+        """
+        if self.config.guard is not None:
+            return listed_models(self.transport, self.failures)
         from adapters.model_discovery import openai_models  # noqa: PLC0415 - its SDK takes a second and 50 MB
 
         return openai_models(self.base_url, self._key, self._headers(), self.failures)

@@ -5,6 +5,7 @@ from typing import Any
 
 from adapters.base_adapter import UpstreamCall
 from adapters.model_catalog import family_of
+from adapters.model_lists import paged_models
 from adapters.openai_adapter import OpenAIAdapter, OpenAIConfig
 from adapters.qwen_wire import CODES, QwenAnswer, native_body
 from domain.chat import ChatRequest
@@ -57,9 +58,14 @@ class QwenAdapter(OpenAIAdapter):
         return {"enable_thinking": self.config.enable_thinking, **self.config.extra_body}
 
     def discover_models(self) -> Sequence[str]:
-        """The names in DashScope's model list now, asked by the official client. Raises a ProviderError."""
+        """The names in DashScope's model list now, asked by the official client, or by ours where it is guarded.
+
+        Raises a :class:`ProviderError`.
+        """
         if self._compatible:
             return super().discover_models()
+        if self.config.guard is not None:
+            return paged_models(self.transport, self.failures)
         from adapters.model_discovery import dashscope_models  # noqa: PLC0415 - its SDK takes a second and 30 MB
 
         return dashscope_models(self.base_url, self._key, self.failures)

@@ -8,10 +8,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from adapters.base_adapter import BaseAdapter, ProviderEntries
+from adapters.base_adapter import AdapterConfig, BaseAdapter, Guard, ProviderEntries
+from domain.egress import url_fault
 
 ENTRY_POINT_GROUP = "unichat.adapters"
 _KEYS = {"adapter_class", "config"}
+# What says how a message is framed and whom it is for: ours to say, where the address is not the operator's word.
+_FRAMING_HEADERS = frozenset(
+    ("connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+)
 
 
 class ConfigError(ValueError):
@@ -44,12 +49,23 @@ def load_providers(entries: ProviderEntries) -> dict[str, BaseAdapter]:
     return providers
 
 
+def load_guarded(name: str, entry: Mapping[str, Any], guard: Guard) -> BaseAdapter:
+    """A provider that somebody registered, as an entry of AI_PROVIDERS; it calls only what ``guard`` lets it.
+
+    Nothing is looked up: ask :meth:`Egress.check` of its base URL before it is saved. Raises :class:`ConfigError`.
+    """
+    try:
+        return _load(name, entry, guard)
+    except _EntryError as fault:
+        raise ConfigError([f"{name}: {text}" for text in fault.args]) from None
+
+
 def enabled_providers(providers: Mapping[str, BaseAdapter]) -> dict[str, BaseAdapter]:
     """The ones that can be called."""
     return {name: adapter for name, adapter in providers.items() if adapter.enabled}
 
 
-def _load(name: str, entry: Mapping[str, Any]) -> BaseAdapter:
+def _load(name: str, entry: Mapping[str, Any], guard: Guard | None = None) -> BaseAdapter:
     if not isinstance(entry, Mapping):
         raise _EntryError("the entry is not a mapping with adapter_class and config")
     unknown = [f"unknown key {key!r}" for key in entry if key not in _KEYS]
@@ -58,9 +74,21 @@ def _load(name: str, entry: Mapping[str, Any]) -> BaseAdapter:
         config = adapter.Config.model_validate(entry.get("config") or {})
     except ValidationError as error:
         raise _EntryError(*unknown, *_config_faults(error)) from None
-    if unknown:
-        raise _EntryError(*unknown)
+    faults = unknown + (_guard(adapter, config, guard) if guard is not None else [])
+    if faults:
+        raise _EntryError(*faults)
     return _construct(adapter, name, config)
+
+
+def _guard(adapter: type[BaseAdapter], config: AdapterConfig, guard: Guard) -> list[str]:
+    """Have ``guard`` watch over what is made of ``config``; what is wrong with that."""
+    faults = [] if adapter.guardable else ["this adapter makes connections of its own, and cannot be registered"]
+    framing = sorted(_FRAMING_HEADERS & {name.lower() for name in config.headers})
+    faults += [f"config.headers: {name} cannot be set" for name in framing]
+    if config.base_url and (fault := url_fault(config.base_url)):
+        faults.append(f"config.base_url: {fault}")
+    config.set_guard(guard)
+    return faults
 
 
 def _adapter_class(path: object, other_faults: list[str]) -> type[BaseAdapter]:

@@ -13,7 +13,8 @@ from functools import cached_property
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
-from adapters.base_adapter import UpstreamCall
+from adapters import dialing
+from adapters.base_adapter import Guard, UpstreamCall
 from adapters.connections import Answer, ProviderConnection, TlsConnection
 from adapters.failures import FailureMap
 from adapters.http_body import Body
@@ -35,7 +36,7 @@ class Transport:
     """HTTP to one base URL over kept-alive connections; safe for any number of threads or greenlets.
 
     ``headers`` go with every request, ``idle`` is how many unused connections are kept, ``tls`` replaces the trust in
-    the system's certificates (``SSL_CERT_FILE`` works too).
+    the system's certificates (``SSL_CERT_FILE`` works too). ``guard`` says where connections may lead.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Transport:
         *,
         failures: FailureMap | None = None,
         tls: ssl.SSLContext | None = None,
+        guard: Guard | None = None,
         idle: int = 32,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
@@ -57,6 +59,7 @@ class Transport:
         self._headers = {"accept-encoding": "identity", "user-agent": "UniChat", **_lower(headers)}
         self._failures = failures or FailureMap()
         self._given_tls = tls
+        self._find = guard.addresses if guard is not None else dialing.addresses
         self._idle = IdleConnections(idle)
         self._max_answer_bytes = max_answer_bytes
 
@@ -122,8 +125,8 @@ class Transport:
 
     def _connection(self) -> ProviderConnection:
         if self._secure:
-            return TlsConnection(self._host, self._port, self._tls)
-        return ProviderConnection(self._host, self._port)
+            return TlsConnection(self._host, self._port, self._tls, self._find)
+        return ProviderConnection(self._host, self._port, self._find)
 
     def _check(self, answer: Answer) -> None:
         if answer.status not in _SUCCESS:

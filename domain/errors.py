@@ -18,6 +18,7 @@ AppError(message, code)                   the message is for people, the code fo
     │   ├── ContentFiltered
     │   └── ModelNotFound
     ├── ProviderDenied                    key refused, no credit, no right
+    │   └── AddressNotAllowed             the egress guard lets nobody call this address
     ├── ProviderRateLimited               429
     ├── ProviderUnavailable               5xx, network, or the service says that it is overloaded
     ├── ProviderTimeout(stage)            one of the deadlines passed: connect, first_token, idle, total
@@ -168,6 +169,12 @@ class ProviderDenied(ProviderError):
     """The provider refused our credentials, or the account has no credit or right. The operator must act."""
 
     code = "provider_denied"
+
+
+class AddressNotAllowed(ProviderDenied):
+    """The provider's address is not public, and the operator has not allowed it: nothing was sent."""
+
+    code = "address_not_allowed"
 
 
 class ProviderRateLimited(ProviderError):

@@ -56,6 +56,7 @@ CASES = [
     Case("refused", lambda: errors.ProviderRejected("x"), None, elsewhere=False, retryable_midway=False),
     Case("filtered", lambda: errors.ContentFiltered("x"), None, elsewhere=False, retryable_midway=False),
     Case("denied", lambda: errors.ProviderDenied("x"), None, retryable_midway=False),
+    Case("not allowed", lambda: errors.AddressNotAllowed("x"), None, retryable_midway=False),
     Case("no model", lambda: errors.ModelNotFound("x"), None, retryable_midway=False),
     Case("no stream", lambda: errors.StreamUnsupported("x"), 2, here_first=True),
     Case("unknown", lambda: errors.ProviderError("x"), None, elsewhere=False, retryable_midway=False),
