@@ -186,10 +186,13 @@ class BaseAdapter(ABC):
 
     def check(self, request: ChatRequest) -> None:
         """Raises :class:`UnsupportedInput` for what the request asks and the provider's protocol cannot say."""
-        missing = () if self.speaks(request) else sorted(request.options.given - self.takes)
+        if self.speaks(request):
+            return
+        only = request.native.only if request.native else {}
+        missing = (*only, *sorted(request.options.given - self.takes))
         if missing:
             message = f"The provider {self.name} cannot be asked for {', '.join(missing)}."
-            raise UnsupportedInput(message, "unsupported_parameter", tuple(missing))
+            raise UnsupportedInput(message, only.get(missing[0], "unsupported_parameter"), missing)
 
     @property
     def completes(self) -> bool:

@@ -1,6 +1,7 @@
 """Errors at the edge: our tree, the framework's and anything else become one body with the right status."""
 
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
@@ -9,31 +10,16 @@ from flask_limiter import RateLimitExceeded
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from api.hardening import MalformedJson, UnsupportedMediaType
+from api.faults import ErrorShape, Fault, fault_of
+from api.openai.errors import chat_completions_shape
 from api.schemas import ApiError
 from domain import errors
 
 log = structlog.get_logger()
 
-_STATUS: dict[type[errors.AppError], int] = {
-    errors.AppError: 500,
-    UnsupportedMediaType: 415,
-    MalformedJson: 400,
-    errors.InvalidInput: 422,
-    errors.TooLarge: 413,
-    errors.NotAuthenticated: 401,
-    errors.PermissionDenied: 403,
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.LimitExceeded: 429,
-    errors.BudgetExceeded: 429,
-    errors.Unavailable: 503,
-    errors.ProviderError: 502,
-    errors.ProviderRejected: 422,
-    errors.ModelNotFound: 404,
-    errors.ProviderRateLimited: 429,
-    errors.ProviderUnavailable: 503,
-    errors.ProviderTimeout: 504,
+# Who asks below these addresses is told in the words of the protocol that is spoken there.
+_SHAPES: Mapping[str, ErrorShape] = {
+    "/v1/": chat_completions_shape,
 }
 _HTTP_CODES = {
     400: "bad_request",
@@ -46,18 +32,17 @@ _HTTP_CODES = {
 }
 
 
-def status_of(error: errors.AppError) -> int:
-    """The HTTP status of one of our errors: that of its nearest ancestor in the table."""
-    return next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
-
-
 def error_response(
     status: int, code: str, message: str, *, fields: tuple[str, ...] = (), retry_after: float | None = None
 ) -> Response:
-    """The error body; ``retry_after`` in seconds becomes the header, rounded up."""
-    body = ApiError(error=message, code=code, request_id=g.get("request_id", ""), fields=list(fields) or None)
-    g.error_code = code
-    response = current_app.response_class(body.model_dump_json(), status, mimetype="application/json")
+    """The error body of the protocol that the request speaks; ``retry_after`` in seconds becomes the header."""
+    return _response(Fault(status, code, message, fields, g.get("request_id", "")), retry_after)
+
+
+def _response(fault: Fault, retry_after: float | None) -> Response:
+    status, body = _shape_at(request.path)(fault)
+    g.error_code = fault.code
+    response = current_app.response_class(body, status, mimetype="application/json")
     if retry_after is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
     if status == HTTPStatus.UNAUTHORIZED:
@@ -65,18 +50,23 @@ def error_response(
     return response
 
 
+def _shape_at(path: str) -> ErrorShape:
+    spoken = [address for address in _SHAPES if f"{path}/".startswith(address)]
+    return _SHAPES[max(spoken, key=len)] if spoken else _native_shape
+
+
+def _native_shape(fault: Fault) -> tuple[int, bytes]:
+    fields = list(fault.fields) or None
+    body = ApiError(error=fault.message, code=fault.code, request_id=fault.request_id, fields=fields)
+    return fault.status, body.model_dump_json().encode()
+
+
 def on_app_error(error: errors.AppError) -> Response:
     """One of ours."""
-    status = status_of(error)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    fault = fault_of(error, g.get("request_id", ""))
+    if fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request_failed", code=error.error_code, error=error.message)
-    return error_response(
-        status,
-        error.error_code,
-        error.message,
-        fields=getattr(error, "fields", ()),
-        retry_after=getattr(error, "retry_after", None),
-    )
+    return _response(fault, getattr(error, "retry_after", None))
 
 
 def on_validation_error(error: ValidationError) -> Response:

@@ -110,12 +110,14 @@ class NativeRequest:
     """The client's own request, for providers that speak the client's protocol: they get it as it is.
 
     ``fields`` are the top-level fields of its body, each with its bytes unchanged; the adapter puts in the model, and
-    what it must have of its own. Without ``stream`` the client wants its answer in one piece.
+    what it must have of its own. Without ``stream`` the client wants its answer in one piece. ``only`` is what no other
+    protocol can say of it: the name of each field (``messages[2].audio``), and the code of the refusal.
     """
 
     dialect: Dialect
     fields: Mapping[str, msgspec.Raw]
     stream: bool = True
+    only: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask_openapi import OpenAPI
 from sqlalchemy import exc
 
-from api.errors import status_of
+from api.faults import status_of
 from api.openapi import document
 from domain import errors
 from models import db

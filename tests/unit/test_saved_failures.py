@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.errors import status_of
+from api.faults import status_of
 from domain import errors
 from services.generation_runner import AnswerTooLarge
 
