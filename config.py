@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.egress import AllowedHost, read_allowed
+from domain.master_keys import MasterKey, MasterKeyError, new_master_key, read_master_keys
 from domain.money import PriceList
 from domain.prices import PriceError, read_prices
 from domain.routes import Route, RouteError, read_routes
@@ -48,6 +49,8 @@ class Settings(BaseSettings):
     GRACEFUL_TIMEOUT_S: int = Field(30, ge=10, le=3600)
     DATA_DIR: Path = Path("data")
     SECRET_KEY: SecretStr = SecretStr("")
+    MASTER_KEY: SecretStr = SecretStr("")
+    MASTER_KEYS_OLD: SecretStr = SecretStr("")
 
     # Stores
     DATABASE_URL: str = ""
@@ -138,6 +141,12 @@ class Settings(BaseSettings):
         read_allowed(hosts)  # raises ValueError
         return hosts
 
+    @field_validator("MASTER_KEY", "MASTER_KEYS_OLD")
+    @classmethod
+    def _are_master_keys(cls, value: SecretStr) -> SecretStr:
+        read_master_keys(value.get_secret_value())
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         faults = []
@@ -179,13 +188,13 @@ class Settings(BaseSettings):
         return self.METRICS_TOKEN.get_secret_value() or kept_secret(self.DATA_DIR / "metrics_token")
 
 
-def kept_secret(path: Path) -> str:
+def kept_secret(path: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(48)) -> str:
     """The secret in ``path``, made on first use. Two processes that race for it end with the same one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(48))
+            file.write(make())
         try:
             os.link(draft, path)  # unlike rename, it fails when the other process was first
         except FileExistsError:
@@ -207,13 +216,42 @@ def load_settings(**overrides: Any) -> Settings:
 def _from_files() -> dict[str, str]:
     values = {}
     for name in Settings.model_fields:
-        path = os.environ.get(f"{name}_FILE")
-        if path and not os.environ.get(name):
+        if path := _file_of(name):
             try:
-                values[name] = Path(path).read_text().strip()
+                values[name] = path.read_text().strip()
             except OSError as error:
                 raise ConfigurationError(f"{name}_FILE: {error}") from None
     return values
+
+
+def _file_of(name: str) -> Path | None:
+    path = os.environ.get(f"{name}_FILE")
+    return Path(path) if path and not os.environ.get(name) else None
+
+
+def master_key_file(settings: Settings) -> Path | None:
+    """The file in the data folder that holds the generated master keys; None where MASTER_KEY gives them."""
+    return None if settings.MASTER_KEY.get_secret_value() else settings.DATA_DIR / "master_key"
+
+
+def master_keys(settings: Settings) -> tuple[MasterKey, ...]:
+    """The master keys, the current one first; what comes from files is read anew each time.
+
+    Without MASTER_KEY, the one that was generated once and is kept in the data folder with mode 0600. Raises
+    :class:`MasterKeyError` and OSError.
+    """
+    current, older = (_now(settings, name) for name in ("MASTER_KEY", "MASTER_KEYS_OLD"))
+    generated = master_key_file(settings)
+    keys = read_master_keys(kept_secret(generated, new_master_key) if generated else current, older)
+    if not keys:
+        raise MasterKeyError("there is no master key")
+    return keys
+
+
+def _now(settings: Settings, name: str) -> str:
+    value: SecretStr = getattr(settings, name)
+    path = _file_of(name)
+    return path.read_text() if path and value.get_secret_value() else value.get_secret_value()
 
 
 def ai_providers(settings: Settings) -> dict[str, dict[str, Any]]:

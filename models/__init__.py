@@ -10,7 +10,9 @@ from models.generation import GenerationEntity
 from models.ledger import LedgerEntity
 from models.message import MessageEntity
 from models.price import PriceEntity
+from models.registered_model import RegisteredModelEntity
 from models.session import SessionEntity
+from models.stamp import StampEntity
 from models.user import InstallationEntity, SignInEntity, StreamTicketEntity, UserEntity
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "LedgerEntity",
     "MessageEntity",
     "PriceEntity",
+    "RegisteredModelEntity",
     "SessionEntity",
     "SignInEntity",
+    "StampEntity",
     "StreamTicketEntity",
     "UserEntity",
     "db",

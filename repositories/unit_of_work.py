@@ -13,8 +13,10 @@ from repositories.generation_repository import GenerationRepository
 from repositories.ledger_repository import LedgerRepository
 from repositories.message_repository import MessageRepository
 from repositories.price_repository import PriceRepository
+from repositories.registered_model_repository import RegisteredModelRepository
 from repositories.session_repository import SessionRepository
 from repositories.sign_in_repository import SignInRepository
+from repositories.stamp_repository import StampRepository
 from repositories.usage_repository import UsageRepository
 from repositories.user_repository import UserRepository
 
@@ -35,6 +37,8 @@ class UnitOfWork:
         self.prices = PriceRepository(session)
         self.budgets = BudgetRepository(session)
         self.usage = UsageRepository(session)
+        self.models = RegisteredModelRepository(session)
+        self.stamps = StampRepository(session)
 
     def commit(self) -> None:
         """Make everything so far permanent."""

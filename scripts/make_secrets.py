@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from domain.master_keys import new_master_key
+
 _READABLE = 0o444
 _REDIS_SETTINGS = ('save ""', "appendonly no", "maxmemory 256mb", "maxmemory-policy noeviction")
 
@@ -40,6 +42,7 @@ def make_all(folder: Path) -> list[str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = Secrets(folder)
     files.keep("secret_key", _random)
+    files.keep("master_key", new_master_key)
     files.keep("metrics_token", _random)
     files.keep("mysql_root_password", _random)
     mysql, redis = files.keep("mysql_password", _random), files.keep("redis_password", _random)
