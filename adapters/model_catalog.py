@@ -19,6 +19,7 @@ class Quirks:
     """Where a family departs from the common chat protocol."""
 
     output_limit_field: str = "max_tokens"  # the request field that bounds the answer
+    either_limit_field: bool = False  # takes that field under both names, max_tokens and max_completion_tokens
     temperature: bool = True  # takes a sampling temperature
     replay_reasoning: bool = False  # wants its reasoning back with the tool calls that it led to
 
@@ -37,7 +38,8 @@ class Family:
 
 
 _OPENAI_REASONING = Quirks(output_limit_field="max_completion_tokens", temperature=False)
-_OPENAI_CHAT = Quirks(output_limit_field="max_completion_tokens")
+_OPENAI_CHAT = Quirks(output_limit_field="max_completion_tokens", either_limit_field=True)
+_OPENAI_OLDER = Quirks(either_limit_field=True)
 _REPLAY = Quirks(replay_reasoning=True)
 
 # A model that nobody described: small enough to fit what is served today, and no claim to see, think or call tools.
@@ -45,14 +47,14 @@ UNKNOWN = Family("", 32_768, 4_096, tools=False)
 
 FAMILIES: tuple[Family, ...] = (
     # OpenAI
-    Family("gpt-3.5-turbo", 16_385, 4_096),
-    Family("gpt-4", 8_192, 8_192),
-    Family("gpt-4-turbo", 128_000, 4_096, vision=True),
-    Family("gpt-4o", 128_000, 16_384, vision=True),
-    Family("gpt-4.1", 1_047_576, 32_768, vision=True),
+    Family("gpt-3.5-turbo", 16_385, 4_096, quirks=_OPENAI_OLDER),
+    Family("gpt-4", 8_192, 8_192, quirks=_OPENAI_OLDER),
+    Family("gpt-4-turbo", 128_000, 4_096, vision=True, quirks=_OPENAI_OLDER),
+    Family("gpt-4o", 128_000, 16_384, vision=True, quirks=_OPENAI_OLDER),
+    Family("gpt-4.1", 1_047_576, 32_768, vision=True, quirks=_OPENAI_OLDER),
     Family("gpt-5", 400_000, 128_000, vision=True, reasoning=True, quirks=_OPENAI_REASONING),
     Family("gpt-5-chat", 128_000, 16_384, vision=True, quirks=_OPENAI_CHAT),
-    Family("chatgpt-4o", 128_000, 16_384, vision=True, tools=False),
+    Family("chatgpt-4o", 128_000, 16_384, vision=True, tools=False, quirks=_OPENAI_OLDER),
     Family("o1", 200_000, 100_000, vision=True, reasoning=True, quirks=_OPENAI_REASONING),
     Family("o1-mini", 128_000, 65_536, tools=False, reasoning=True, quirks=_OPENAI_REASONING),
     Family("o1-preview", 128_000, 32_768, tools=False, reasoning=True, quirks=_OPENAI_REASONING),

@@ -9,6 +9,7 @@ from adapters.base_adapter import AdapterConfig, UpstreamCall
 from adapters.http_adapter import HttpAdapter
 from adapters.model_catalog import family_of
 from adapters.model_lists import listed_models
+from adapters.openai_native import native_body
 from adapters.openai_wire import Answer, request_body
 from adapters.sse import ServerEvent
 from domain.chat import ChatRequest
@@ -32,6 +33,7 @@ class OpenAIAdapter(HttpAdapter):
 
     Config = OpenAIConfig
     config: OpenAIConfig
+    dialect = "chat_completions"
     default_base_url = "https://api.openai.com/v1"
     default_model = "gpt-4o-mini"
 
@@ -41,34 +43,46 @@ class OpenAIAdapter(HttpAdapter):
         return True
 
     def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
+        wire = self._tells_wire(request, streamed=True)
         try:
             with self._events("/chat/completions", self._body(request), call) as events:
-                yield from Answer(self.failures, call.expect_end).deltas(events)
+                yield from Answer(self.failures, call.expect_end, wire=wire).deltas(events)
         except StreamUnsupported as error:
             if not error.body:
                 raise
-            yield from self._whole(error.body, call)  # what a server that does not know `stream` has said is paid for
+            # What a server that does not know `stream` has said is paid for.
+            yield from self._whole(error.body, call, wire=False)
 
     def _complete(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         body = self._body(request, streamed=False)
-        yield from self._whole(self.transport.request_json("POST", "/chat/completions", call, body), call)
+        answer = self.transport.request_json("POST", "/chat/completions", call, body)
+        yield from self._whole(answer, call, wire=self._tells_wire(request, streamed=False))
 
-    def _whole(self, body: bytes, call: UpstreamCall) -> Iterator[Delta]:
-        deltas = list(Answer(self.failures, call.expect_end).deltas([ServerEvent("message", body)]))
+    def _whole(self, body: bytes, call: UpstreamCall, *, wire: bool) -> Iterator[Delta]:
+        deltas = list(Answer(self.failures, call.expect_end, wire=wire).deltas([ServerEvent("message", body)]))
         if not any(isinstance(delta, Finish) for delta in deltas):
             raise self.failures.garbage("neither a stream nor a chat completion")
         yield from deltas
 
+    def _tells_wire(self, request: ChatRequest, *, streamed: bool) -> bool:
+        """Whether the client can be given the answer as it comes."""
+        return request.native is not None and self.speaks(request) and request.native.stream is streamed
+
     def _body(self, request: ChatRequest, *, streamed: bool = True) -> bytes:
         model = self.model(request.model or self.models[0].name)
-        extra = self._extra_fields()
+        quirks, extra = family_of(model.name).quirks, self._extra_fields()
+        if request.native is not None and self.speaks(request):
+            return native_body(request.native, model, quirks, self._of_user(request) | extra, streamed=streamed)
         if not streamed:
             extra |= {"stream": None, "stream_options": None}
         elif model.capabilities.stream_usage:
             extra.setdefault("stream_options", {"include_usage": True})
-        if self.config.send_user and request.end_user:
-            extra.setdefault("user", request.end_user)
-        return request_body(request, model.name, family_of(model.name).quirks, extra)
+        return request_body(request, model.name, quirks, self._of_user(request) | extra)
+
+    def _of_user(self, request: ChatRequest) -> dict[str, Any]:
+        """Who asks, unless the client says so itself."""
+        named = request.native is not None and "user" in request.native.fields
+        return {"user": request.end_user} if self.config.send_user and request.end_user and not named else {}
 
     def _extra_fields(self) -> dict[str, Any]:
         return dict(self.config.extra_body)

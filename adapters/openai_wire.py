@@ -9,7 +9,7 @@ from adapters.failures import FailureMap, decode_or_fail
 from adapters.model_catalog import Quirks
 from adapters.sse import ServerEvent
 from domain.chat import ChatRequest, PromptMessage
-from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport
+from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport, WireEvent
 from domain.errors import ProviderTimeout, ProviderUnavailable, UpstreamCut
 from domain.generation import FinishReason
 from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
@@ -36,12 +36,22 @@ class FunctionFragment(msgspec.Struct):
     arguments: str | None = None
 
 
+class _CustomFragment(msgspec.Struct):
+    name: str | None = None
+    input: str | None = None
+
+
 class ToolCallFragment(msgspec.Struct):
-    """A piece of a tool call; the first has its id and name."""
+    """A piece of a tool call; the first has its id and name. ``custom`` tools take any text."""
 
     index: int | None = None
     id: str | None = None
     function: FunctionFragment | None = None
+    custom: _CustomFragment | None = None
+
+
+class _Audio(msgspec.Struct):
+    transcript: str | None = None
 
 
 class _Delta(msgspec.Struct):
@@ -50,6 +60,8 @@ class _Delta(msgspec.Struct):
     reasoning: Any = None  # a string where it is text, something else where it is settings
     refusal: str | None = None
     tool_calls: list[ToolCallFragment] | None = None
+    function_call: FunctionFragment | None = None  # what tool_calls was before there could be many
+    audio: _Audio | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -99,11 +111,13 @@ class Answer:
     """Reads one answer. Complete means: a finish reason or ``[DONE]`` was seen.
 
     ``expect_end`` is called with the finish reason: a count and the end marker may follow, and nothing that is missed.
+    With ``wire`` every event is given as it came too, before what was read from it; one that tells of a failure is not.
     """
 
-    def __init__(self, failures: FailureMap, expect_end: Callable[[], None]) -> None:
+    def __init__(self, failures: FailureMap, expect_end: Callable[[], None], *, wire: bool = False) -> None:
         self.failures = failures
         self._expect_end = expect_end
+        self._wire = wire
         self.finish = ""
         self.usage: Usage | None = None
         self._done = False
@@ -131,6 +145,8 @@ class Answer:
         chunk: _Chunk = decode_or_fail(_decode_chunk, event.data, self.failures)
         if chunk.error != _NULL:
             raise self.failures.from_event(event.data)
+        if self._wire and not any(choice.finish_reason in _FAILED for choice in chunk.choices or ()):
+            yield WireEvent(event.data)
         for choice in chunk.choices or ():
             if choice.index == 0:
                 if said := choice.delta or choice.message:
@@ -151,7 +167,7 @@ class Answer:
         """The deltas of the tool call fragments of one event."""
         for position, call in enumerate(fragments):
             self._called = True
-            function = call.function or FunctionFragment()
+            function = call.function or _spoken_of(call.custom)
             index = position if call.index is None else call.index
             yield ToolCallDelta(index, call.id or "", function.name or "", function.arguments or "")
 
@@ -159,13 +175,19 @@ class Answer:
         thought = delta.reasoning_content or delta.reasoning
         if thought and isinstance(thought, str):
             yield ReasoningDelta(thought)
-        if text := delta.content or delta.refusal:
+        if text := delta.content or delta.refusal or (delta.audio and delta.audio.transcript):
             yield TextDelta(text)
         if delta.tool_calls:
             yield from self.tool_calls(delta.tool_calls)
+        if delta.function_call:
+            yield from self.tool_calls([ToolCallFragment(0, function=delta.function_call)])
 
     def _reason(self) -> FinishReason:
         return _FINISH.get(self.finish, "tool_calls" if self._called and not self.finish else "stop")
+
+
+def _spoken_of(custom: _CustomFragment | None) -> FunctionFragment:
+    return FunctionFragment(custom.name, custom.input) if custom else FunctionFragment()
 
 
 def _usage(raw: msgspec.Raw) -> Usage | None:

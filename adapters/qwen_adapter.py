@@ -35,6 +35,10 @@ class QwenAdapter(OpenAIAdapter):
     def _compatible(self) -> bool:
         return "compatible-mode" in self.base_url
 
+    def speaks(self, request: ChatRequest) -> bool:
+        """Whether the base URL speaks the protocol in which the request came."""
+        return self._compatible and super().speaks(request)
+
     @property
     def completes(self) -> bool:
         """Whether the base URL speaks OpenAI's protocol."""
@@ -55,7 +59,8 @@ class QwenAdapter(OpenAIAdapter):
             yield from QwenAnswer(self.failures, call.expect_end).deltas(events)
 
     def _extra_fields(self) -> dict[str, Any]:
-        return {"enable_thinking": self.config.enable_thinking, **self.config.extra_body}
+        thinking = self.config.enable_thinking
+        return ({} if thinking is None else {"enable_thinking": thinking}) | self.config.extra_body
 
     def discover_models(self) -> Sequence[str]:
         """The names in DashScope's model list now, asked by the official client, or by ours where it is guarded.

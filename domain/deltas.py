@@ -66,8 +66,10 @@ class UpstreamState(msgspec.Struct, frozen=True, gc=False):
 class WireEvent(msgspec.Struct, frozen=True, gc=False):
     """One event of the provider's own stream, as it came: for a client that speaks the same protocol.
 
-    It goes before the deltas that were read from it, and says nothing that they do not say; ``name`` is that of its
-    ``event:`` field, if it has one. Only requests that have a native form of that protocol bring these.
+    It goes before the deltas that were read from it; ``name`` is that of its ``event:`` field, if it has one. Only
+    requests that have a native form of that protocol bring these, and only when the answer came as the client wants it
+    (a stream, or one piece). An event that reports a failure is raised instead, and what only marks the end of a stream
+    is left to whoever writes the client's: :class:`Finish` stands for it.
     """
 
     data: bytes
