@@ -1,7 +1,8 @@
-"""A scripted AI provider: the true wire of OpenAI, DashScope and Dify, with every way to misbehave.
+"""A scripted AI provider: the true wire of OpenAI, DashScope, Dify and Anthropic, with every way to misbehave.
 
 `python -m tests.scripted_provider --port 9000` serves them all on one port: OpenAI under /v1 (and /compatible-mode/v1),
-DashScope native under /api/v1/services/aigc, Dify chat apps under /v1. `client.ScriptedProvider` starts one for a test.
+DashScope native under /api/v1/services/aigc, Dify chat apps under /v1, Anthropic under /anthropic.
+`client.ScriptedProvider` starts one for a test.
 
 How an answer behaves is a script, a JSON object. The first of these that there is counts: a script posted to /_script
 that matches the request; a directive `[[script {...}]]` in the last user message; the default (--script). Its fields:
@@ -15,7 +16,8 @@ that matches the request; a directive `[[script {...}]]` in the last user messag
   `read_bytes_per_s`
 * HTTP errors: `status`, `error` (a name such as context_length_exceeded), `message`, `body`, `retry_after`, `headers`
 * `fault` (see README.md of this folder), with `after` (events) or `fraction`, `seconds`, `size` (bytes), `location`
-* Dify only: `app` (chat, agent, new_agent, chatflow), `replace`, `file_url`, `ping_every` (events)
+* Dify only: `app` (chat, agent, new_agent, chatflow), `replace`, `file_url`; with Anthropic: `ping_every` (events);
+  Anthropic only: `stop_sequence`
 
 GET /_log?after=seq, GET /_log/{id}?wait=seconds, DELETE /_log, GET /_stats, POST and DELETE /_script are its own.
 """

@@ -1,4 +1,4 @@
-"""The chat routes of the three protocols: check the request as the real service does, then make its wire."""
+"""The chat routes of the four protocols: check the request as the real service does, then make its wire."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from .answer import compose, count_tokens, last_user_text, split_tokens
+from .anthropic_wire import AnthropicWire, fault_of, prompt_tokens
 from .dashscope_wire import DashScopeWire
 from .dify_wire import DifyWire
 from .errors import STATUS_OF, error_body
@@ -112,6 +113,27 @@ def dashscope_chat(call: Call) -> Wire:
     )
 
 
+def anthropic_chat(call: Call) -> Wire:
+    """POST {prefix}/v1/messages."""
+    body = call.body
+    messages = body.get("messages") if isinstance(body.get("messages"), list) else []
+    call.choose("anthropic", str(body.get("model") or ""), messages or [], bool(body.get("stream")))
+    if fault := fault_of(body, call.headers.get("anthropic-version", "")):
+        raise RefusedError(400, message=fault)
+    if not isinstance(body.get("max_tokens"), int):
+        raise RefusedError(400, message="max_tokens: Field required")
+    prompt, cached = prompt_tokens(body)
+    answer = compose(call.script, last_user_text(messages or []), prompt, body["max_tokens"])
+    return AnthropicWire(answer, str(body["model"]), call.entry.id, stream=bool(body.get("stream")), cached=cached)
+
+
+def anthropic_count(call: Call) -> Wire:
+    """POST {prefix}/v1/messages/count_tokens, after its script."""
+    if fault := fault_of(call.body, call.headers.get("anthropic-version", "")):
+        raise RefusedError(400, message=fault)
+    return BodyWire(msgspec.json.encode({"input_tokens": prompt_tokens(call.body)[0]}))
+
+
 class DifyApp:
     """What a Dify app remembers: whose conversations there are, and the names and files given to them."""
 
@@ -155,5 +177,7 @@ class DifyApp:
 
 def refusal(protocol: str, refused: RefusedError, request_id: str) -> BodyWire:
     """The error in the protocol's shape."""
-    body = error_body(protocol, refused.status, refused.name, refused.message, request_id)
-    return BodyWire(body, refused.status)
+    status = refused.status
+    if protocol == "anthropic" and refused.name == "insufficient_quota":
+        status = 400  # no 429 there
+    return BodyWire(error_body(protocol, status, refused.name, refused.message, request_id), status)

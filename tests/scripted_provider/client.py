@@ -20,8 +20,8 @@ Entry = dict[str, Any]
 class ScriptedProvider:
     """A running provider. Make one with `ScriptedProvider.start()`, end it with `stop()` or a `with` block.
 
-    `base_url` has no path; `openai_url`, `compatible_url`, `dashscope_url` and `dify_url` are what each kind of client
-    takes as its base URL.
+    `base_url` has no path; `openai_url`, `compatible_url`, `dashscope_url`, `dify_url` and `anthropic_url` are what
+    each kind of client takes as its base URL.
     """
 
     def __init__(self, process: subprocess.Popen[str], base_url: str) -> None:
@@ -31,6 +31,7 @@ class ScriptedProvider:
         self.compatible_url = f"{base_url}/compatible-mode/v1"
         self.dashscope_url = f"{base_url}/api/v1"
         self.dify_url = f"{base_url}/v1"
+        self.anthropic_url = f"{base_url}/anthropic"
         scheme, _, self._address = base_url.partition("://")
         self._tls = scheme == "https"
         self._dead_socket: socket.socket | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .anthropic_wire import error_object
 from .wire import encode
 
 
@@ -67,6 +68,8 @@ STATUS_OF = {"model_not_found": 404, "insufficient_quota": 429, "conversation_no
 
 def error_body(protocol: str, status: int, name: str = "", message: str = "", request_id: str = "") -> bytes:
     """The JSON body of an error. An unknown name becomes the code as it is."""
+    if protocol == "anthropic":
+        return encode(error_object(status, name, message, request_id))
     shape = BY_NAME.get(name) or BY_STATUS.get(status) or BY_STATUS[500 if status >= 500 else 400]
     text = message or shape.message
     custom = name if name and name not in BY_NAME else None

@@ -119,11 +119,11 @@ class RequestLog:
 
     def open(self, path: str, protocol: str, headers: dict[str, str], raw: bytes) -> Entry:
         """Start an entry. A body over 64 KiB is logged by its digest alone."""
-        key = headers.get("authorization", "").removeprefix("Bearer ").strip()
+        key = (headers.get("authorization") or headers.get("x-api-key") or "").removeprefix("Bearer ").strip()
         kept = raw if len(raw) <= MAX_KEPT_BODY else b""
         digest = hashlib.sha256(raw).hexdigest()
         entry = Entry(next(self._numbers), path, protocol, key[-4:], kept, digest, time.monotonic())
-        entry.headers = {name: value for name, value in headers.items() if name != "authorization"}
+        entry.headers = {name: value for name, value in headers.items() if name not in ("authorization", "x-api-key")}
         self.requests += 1
         self.entries[entry.id] = entry
         if len(self.entries) > MAX_ENTRIES:

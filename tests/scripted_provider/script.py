@@ -63,7 +63,7 @@ class Match(msgspec.Struct, forbid_unknown_fields=True):
 
     path: str = ""
     model: str = ""
-    protocol: Literal["", "openai", "dashscope", "dify"] = ""
+    protocol: Literal["", "openai", "dashscope", "dify", "anthropic"] = ""
     text: str = ""
 
 
@@ -107,6 +107,7 @@ class Script(msgspec.Struct, forbid_unknown_fields=True):
     replace: str | None = None
     file_url: str | None = None
     ping_every: int = 0
+    stop_sequence: str | None = None
 
     @property
     def plain(self) -> bool:

@@ -11,7 +11,7 @@ from gevent import socket, ssl
 from gevent.server import StreamServer
 
 from .admin import Admin
-from .chat import Call, DifyApp, RefusedError, dashscope_chat, openai_chat, refusal
+from .chat import Call, DifyApp, RefusedError, anthropic_chat, anthropic_count, dashscope_chat, openai_chat, refusal
 from .http1 import BadRequestError, Head, RequestReader, response_head
 from .log import Entry, RequestLog
 from .openai_wire import embeddings_body, model_object, models_body
@@ -21,6 +21,7 @@ from .script import Asked, Script, ScriptBook
 from .wire import BodyWire, Headers, Wire
 
 DASHSCOPE = re.compile(r"/api/v1/services/aigc/(text|multimodal)-generation/generation$")
+ANTHROPIC = re.compile(r"/v1/messages(/count_tokens)?$")
 DIFY_STOP = re.compile(r"/v1/chat-messages/([^/]+)/stop$")
 DIFY_NAME = re.compile(r"/v1/conversations/([^/]+)/name$")
 MODEL = re.compile(r"/models(?:/(.+))?$")
@@ -87,6 +88,8 @@ class ScriptedServer:
 
     def _reply(self, head: Head, raw: bytes, call: Call, protocol: str) -> tuple[Wire, Headers]:
         headers = {"X-Request-Id": call.entry.id}
+        if protocol == "anthropic":
+            headers["request-id"] = call.entry.id
         try:
             wire = self._route(head, raw, call, protocol)
         except RefusedError as refused:
@@ -105,6 +108,8 @@ class ScriptedServer:
         post = head.method == "POST"
         if post and head.path.endswith("/chat/completions"):
             return openai_chat(call)
+        if post and head.path.endswith("/v1/messages"):
+            return anthropic_chat(call)
         if post and DASHSCOPE.search(head.path):
             return dashscope_chat(call)
         if post and head.path == "/v1/chat-messages":
@@ -112,6 +117,8 @@ class ScriptedServer:
         call.authenticate()
         call.script = self.book.choose_by_path(Asked(head.path, protocol, str(call.body.get("model") or ""), ""))
         call.apply_script()
+        if post and protocol == "anthropic":
+            return anthropic_count(call)
         return self._plain_route(head, raw, call)
 
     def _plain_route(self, head: Head, raw: bytes, call: Call) -> Wire:
@@ -166,12 +173,14 @@ PARAMETERS: dict[str, Any] = {
 def _protocol(path: str) -> str:
     if path.startswith("/api/v1/services/"):
         return "dashscope"
+    if ANTHROPIC.search(path):
+        return "anthropic"
     return "dify" if DIFY.match(path) else "openai"
 
 
 def _key(head: Head) -> str | None:
     scheme, _, key = head.headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else None
+    return key.strip() if scheme.lower() == "bearer" else head.headers.get("x-api-key")
 
 
 def _json_object(raw: bytes) -> dict[str, Any]:
