@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     OPENAI_BASE_URL: str = ""
     QWEN_API_KEY: SecretStr = SecretStr("")
     QWEN_BASE_URL: str = ""
+    ANTHROPIC_API_KEY: SecretStr = SecretStr("")
+    ANTHROPIC_BASE_URL: str = ""
     DIFY_API_KEY: SecretStr = SecretStr("")
     DIFY_BASE_URL: str = ""
     AI_PROVIDERS_FILE: str = ""
@@ -274,6 +276,14 @@ def ai_providers(settings: Settings) -> dict[str, dict[str, Any]]:
                 "api_key": settings.QWEN_API_KEY.get_secret_value(),
                 "base_url": settings.QWEN_BASE_URL,
                 "default_model": settings.MODEL_NAME if settings.MODEL_NAME.startswith("qw") else "",
+            },
+        },
+        "anthropic": {
+            "adapter_class": "adapters.anthropic_adapter.AnthropicAdapter",
+            "config": {
+                "api_key": settings.ANTHROPIC_API_KEY.get_secret_value(),
+                "base_url": settings.ANTHROPIC_BASE_URL,
+                "default_model": settings.MODEL_NAME if settings.MODEL_NAME.startswith("claude") else "",
             },
         },
         "dify": {

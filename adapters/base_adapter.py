@@ -255,6 +255,10 @@ class BaseAdapter(ABC):
         """
         return [model.name for model in self.models]
 
+    def count_tokens(self, request: ChatRequest, call: UpstreamCall) -> int | None:  # noqa: ARG002  # for those that ask
+        """The provider's own count of the prompt; None where it cannot be asked. Raises a :class:`ProviderError`."""
+        return None
+
     def title(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         """The answer to ``request``, which asks the model to name an exchange. Raises as :meth:`stream` does."""
         return self.stream(request, call)

@@ -79,11 +79,13 @@ _FILTER = re.compile(r"inappropriate content|content (management )?policy|conten
 _NO_STREAM = re.compile(
     r"stream(ing)?\b.{0,60}\b(not|un)[ -]?(supported|available|allowed)|verified to stream", re.IGNORECASE
 )
+_CREDIT = re.compile(r"(credit )?balance is too low|insufficient (credit|balance|funds)", re.IGNORECASE)
 _MODEL = re.compile(r"\bmodels?\b", re.IGNORECASE)
 _BY_TEXT: Sequence[tuple[re.Pattern[str], type[ProviderError]]] = (
     (_CONTEXT, ContextTooLong),
     (_FILTER, ContentFiltered),
     (_NO_STREAM, StreamUnsupported),
+    (_CREDIT, ProviderDenied),
 )
 _KEY_SHAPED = re.compile(r"\b(?:sk|pk|app|ak|key)-[\w*.-]{6,}")
 
@@ -251,6 +253,9 @@ def _read(body: bytes) -> _Reason:
 def _from_fields(data: dict[str, Any]) -> _Reason:
     text = next((data[key] for key in ("message", "msg", "detail") if isinstance(data.get(key), str)), "")
     given = [data[key].lower() for key in ("code", "type") if isinstance(data.get(key), str)]
+    details = data.get("details")
+    if isinstance(details, dict) and isinstance(details.get("error_code"), str):
+        given.insert(0, details["error_code"].lower())  # it says more than the type
     codes = tuple(code for full in given for code in dict.fromkeys((full, full.partition(".")[0])) if code)
     numbers = [
         value for key in ("status", "code") if isinstance(value := data.get(key), int) and value in _ERROR_STATUSES

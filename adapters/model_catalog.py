@@ -21,6 +21,7 @@ class Quirks:
     output_limit_field: str = "max_tokens"  # the request field that bounds the answer
     either_limit_field: bool = False  # takes that field under both names, max_tokens and max_completion_tokens
     temperature: bool = True  # takes a sampling temperature
+    adaptive_thinking: bool = False  # is asked for effort, and decides itself how much to think
     replay_reasoning: bool = False  # wants its reasoning back with the tool calls that it led to
 
 
@@ -40,6 +41,8 @@ class Family:
 _OPENAI_REASONING = Quirks(output_limit_field="max_completion_tokens", temperature=False)
 _OPENAI_CHAT = Quirks(output_limit_field="max_completion_tokens", either_limit_field=True)
 _OPENAI_OLDER = Quirks(either_limit_field=True)
+_ADAPTIVE = Quirks(adaptive_thinking=True)
+_ADAPTIVE_ONLY = Quirks(adaptive_thinking=True, temperature=False)
 _REPLAY = Quirks(replay_reasoning=True)
 
 # A model that nobody described: small enough to fit what is served today, and no claim to see, think or call tools.
@@ -62,6 +65,24 @@ FAMILIES: tuple[Family, ...] = (
     Family("o3-mini", 200_000, 100_000, reasoning=True, quirks=_OPENAI_REASONING),
     Family("o4-mini", 200_000, 100_000, vision=True, reasoning=True, quirks=_OPENAI_REASONING),
     Family("gpt-oss", 131_072, 131_072, reasoning=True),
+    # Anthropic
+    Family("claude", 200_000, 32_000, vision=True, reasoning=True, quirks=_ADAPTIVE_ONLY),
+    Family("claude-3", 200_000, 4_096, vision=True),
+    Family("claude-3-5", 200_000, 8_192, vision=True),
+    Family("claude-3-7", 200_000, 64_000, vision=True, reasoning=True),
+    Family("claude-opus-4", 200_000, 32_000, vision=True, reasoning=True),
+    Family("claude-sonnet-4", 200_000, 64_000, vision=True, reasoning=True),
+    Family("claude-haiku-4", 200_000, 64_000, vision=True, reasoning=True),
+    Family("claude-opus-4-5", 200_000, 64_000, vision=True, reasoning=True),
+    Family("claude-opus-4-6", 1_000_000, 128_000, vision=True, reasoning=True, quirks=_ADAPTIVE),
+    Family("claude-sonnet-4-6", 1_000_000, 64_000, vision=True, reasoning=True, quirks=_ADAPTIVE),
+    Family("claude-opus-4-7", 1_000_000, 128_000, vision=True, reasoning=True, quirks=_ADAPTIVE_ONLY),
+    Family("claude-opus-4-8", 1_000_000, 128_000, vision=True, reasoning=True, quirks=_ADAPTIVE_ONLY),
+    Family("claude-opus-5", 1_000_000, 128_000, vision=True, reasoning=True, quirks=_ADAPTIVE_ONLY),
+    Family("claude-sonnet-5", 1_000_000, 128_000, vision=True, reasoning=True, quirks=_ADAPTIVE_ONLY),
+    Family("claude-haiku-5", 1_000_000, 128_000, vision=True, reasoning=True, quirks=_ADAPTIVE_ONLY),
+    Family("claude-fable", 1_000_000, 128_000, vision=True, reasoning=True, quirks=_ADAPTIVE_ONLY),
+    Family("claude-mythos", 1_000_000, 128_000, vision=True, reasoning=True, quirks=_ADAPTIVE_ONLY),
     # Qwen
     Family("qwen", 32_768, 8_192),
     Family("qwen-turbo", 1_000_000, 16_384, reasoning=True),

@@ -37,9 +37,12 @@ _decode_list = msgspec.json.Decoder(_ModelList).decode
 _decode_page = msgspec.json.Decoder(_Output).decode
 
 
-def listed_models(transport: Transport, failures: FailureMap) -> Sequence[str]:
-    """The names that ``GET /models`` of OpenAI's protocol lists, sorted. Raises a :class:`ProviderError`."""
-    body = transport.request_json("GET", "/models", UpstreamCall(_DEADLINES))
+def listed_models(transport: Transport, failures: FailureMap, path: str = "/models") -> Sequence[str]:
+    """The names that ``GET /models`` lists in OpenAI's protocol (and in Anthropic's), sorted.
+
+    Raises a :class:`ProviderError`.
+    """
+    body = transport.request_json("GET", path, UpstreamCall(_DEADLINES))
     answer: _ModelList = decode_or_fail(_decode_list, body, failures)
     return sorted(model.id for model in answer.data)
 

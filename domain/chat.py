@@ -112,7 +112,8 @@ class NativeRequest:
     ``fields`` are the top-level fields of its body, each with its bytes unchanged; the adapter puts in the model, and
     what it must have of its own. Without ``stream`` the client wants its answer in one piece. ``only`` is what no other
     protocol can say of it: the name of each field (``messages[2].audio``), and the code of the refusal. ``body`` is the
-    whole of it as it came, where that is known: it is sent when nothing had to be put in.
+    whole of it as it came, where that is known: it is sent when nothing had to be put in. ``headers`` are those of the
+    client's that are part of the protocol (its version, say), in lower case.
     """
 
     dialect: Dialect
@@ -120,6 +121,7 @@ class NativeRequest:
     stream: bool = True
     only: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def test_the_built_in_providers_are_known() -> None:
-    assert set(NAMES) == {"openai", "qwen", "dify", "echo"}
+    assert set(NAMES) == {"openai", "qwen", "anthropic", "dify", "echo"}
 
 
 @pytest.mark.parametrize("path", [path for path in source_files(*LAYERS) if str(path) not in OF_ALL], ids=str)

@@ -64,7 +64,7 @@ def test_the_providers_of_the_page_can_be_loaded(tmp_path: Path) -> None:
 
     providers = load_providers(ai_providers(load_settings(AI_PROVIDERS_FILE=str(file))))
 
-    assert list(providers) == [*tomllib.loads(text), "openai", "qwen", "dify", "echo"]
+    assert list(providers) == [*tomllib.loads(text), "openai", "qwen", "anthropic", "dify", "echo"]
     assert providers["local"].model("house-model").context_window == 32768
 
 

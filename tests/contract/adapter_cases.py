@@ -34,6 +34,7 @@ CASES = [
     Case("openai", "adapters.openai_adapter.OpenAIAdapter", "openai_url"),
     Case("qwen", "adapters.qwen_adapter.QwenAdapter", "dashscope_url"),
     Case("qwen-compatible", "adapters.qwen_adapter.QwenAdapter", "compatible_url"),
+    Case("anthropic", "adapters.anthropic_adapter.AnthropicAdapter", "anthropic_url"),
     Case("dify", "adapters.dify_adapter.DifyAdapter", "dify_url"),
 ]
 

@@ -23,7 +23,7 @@ from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, 
 from tests.contract.adapter_cases import CASES, answer, ask, make, provider, running, text  # noqa: F401
 from tests.scripted_provider.client import ScriptedProvider
 
-OPENAI, QWEN, QWEN_COMPATIBLE, DIFY = CASES
+OPENAI, QWEN, QWEN_COMPATIBLE, ANTHROPIC, DIFY = CASES
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 USER, ASSISTANT = MessageRole.USER, MessageRole.ASSISTANT
 

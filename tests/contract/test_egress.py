@@ -20,7 +20,7 @@ from domain.egress import read_allowed
 from tests.contract.adapter_cases import CASES, KEY, Case, answer, ask, make, provider, running, text  # noqa: F401
 from tests.scripted_provider.client import ScriptedProvider
 
-OPENAI, QWEN, QWEN_COMPATIBLE, DIFY = CASES
+OPENAI, QWEN, QWEN_COMPATIBLE, ANTHROPIC, DIFY = CASES
 QUICK = Deadlines(connect=2, first_token=2, idle=2, total=4)
 OTHER = "127.0.0.2"  # another address of this machine, which the tests let pass for a public one
 Info = list[Any]

@@ -11,8 +11,9 @@ from domain.deltas import Finish, ReasoningDelta, ToolCallDelta, UsageReport
 from tests.contract.adapter_cases import CASES, QUICK, adapter, answer, ask, make, provider, running, text  # noqa: F401
 from tests.scripted_provider.client import ScriptedProvider
 
-WHOLE = [case for case in CASES if case.name in ("openai", "qwen-compatible")]
-STREAMED = [case for case in CASES if case.name not in ("openai", "qwen-compatible")]
+NAMES = ("openai", "qwen-compatible", "anthropic")
+WHOLE = [case for case in CASES if case.name in NAMES]
+STREAMED = [case for case in CASES if case.name not in NAMES]
 
 
 @pytest.fixture(params=WHOLE, ids=lambda case: case.name)
