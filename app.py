@@ -46,6 +46,7 @@ from services.generation_service import GenerationService
 from services.generation_store import GenerationStore
 from services.health_service import HealthService
 from services.idempotency import Idempotency
+from services.key_limiter import KeyLimiter
 from services.login_guard import LoginGuard
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
@@ -147,7 +148,7 @@ def _services(
     heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
     event_streams = EventStreamService(unit_of_work, shared.event_log, auth.recheck, heartbeat_s)
     feed = SessionFeed(unit_of_work, event_streams, shared.signals, most)
-    idempotency = Idempotency(unit_of_work, event_streams)
+    idempotency, key_limiter = Idempotency(unit_of_work, event_streams), KeyLimiter(shared.key_meter)
     gate = TargetGate.over(shared.breakers)
     chooser, planner = ModelChooser(providers, routes), TurnPlanner(providers, gate.breakers.open_for, tokenizer.count)
     runner = GenerationRunner(
@@ -165,7 +166,7 @@ def _services(
         auth=auth,
         books=books,
         chat=ChatService(
-            unit_of_work, chooser, planner, runner, shared.worker, most, limits, idempotency, books.ledger
+            unit_of_work, chooser, planner, runner, shared.worker, most, limits, idempotency, books.ledger, key_limiter
         ),
         close=shared.close,
         event_streams=event_streams,
@@ -173,6 +174,7 @@ def _services(
         generations=GenerationService(unit_of_work, runner, shared.event_log),
         health=HealthService({"database": database.ping}, providers, _helpers(database, shared)),
         keeper=GenerationKeeper(runner, store, reaper, idempotency.purge, metrics.observer),
+        key_limiter=key_limiter,
         metrics_text=metrics.text,
         providers=ProviderService(providers),
         routes=RouteService(providers, routes, gate.breakers),

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from api.faults import ErrorShape, Fault, fault_of
+from api.key_limit_headers import note_standing
 from api.openai.errors import chat_completions_shape
 from api.schemas import ApiError
 from domain import errors
@@ -64,6 +65,7 @@ def _native_shape(fault: Fault) -> tuple[int, bytes]:
 def on_app_error(error: errors.AppError) -> Response:
     """One of ours."""
     fault = fault_of(error, g.get("request_id", ""))
+    note_standing(getattr(error, "standing", None))
     if fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("request_failed", code=error.error_code, error=error.message)
     return _response(fault, getattr(error, "retry_after", None))

@@ -9,6 +9,7 @@ import api.v1
 from api.authentication import enforce, identify, init_authentication
 from api.errors import init_errors
 from api.hardening import init_cors, init_hardening, require_json
+from api.key_limit_headers import init_key_limit_headers
 from api.limits import HitCounter, init_limits
 from api.request_logging import init_request_logging
 from api.route_headers import init_route_headers
@@ -23,6 +24,7 @@ def init_gateway(app: OpenAPI, settings: Settings, counter: HitCounter, observer
     init_authentication(app, settings.secret_key, settings.ACCESS_TOKEN_TTL_S, settings.metrics_token)
     init_request_logging(app, observer)
     init_route_headers(app)
+    init_key_limit_headers(app)
     app.before_request(identify)
     limits = {"general": settings.RATE_LIMIT, "chat": settings.RATE_LIMIT_CHAT, "auth": settings.RATE_LIMIT_AUTH}
     init_limits(app, limits, counter)

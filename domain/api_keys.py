@@ -42,3 +42,25 @@ class KeyGrant:
     def allows_model(self, name: str) -> bool:
         """Whether the key may use the model of that public name."""
         return self.models is None or name in self.models
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How one limit of a key stands; ``reset_s``: until all of it may be used again."""
+
+    limit: int
+    used: int
+    reset_s: float
+
+    @property
+    def remaining(self) -> int:
+        """What may still be used now."""
+        return max(0, self.limit - self.used)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStanding:
+    """How a key's limits per minute stand; None for what is not limited."""
+
+    requests: Allowance | None = None
+    tokens: Allowance | None = None

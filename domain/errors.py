@@ -30,6 +30,8 @@ AppError(message, code)                   the message is for people, the code fo
 
 from typing import ClassVar, Literal, TypeVar
 
+from domain.api_keys import KeyStanding
+
 Error = TypeVar("Error", bound="AppError")
 Stage = Literal["connect", "first_token", "idle", "total"]
 
@@ -92,13 +94,16 @@ class Conflict(AppError):
 
 
 class LimitExceeded(AppError):
-    """Too many requests; ``retry_after`` is in seconds."""
+    """Too many requests; ``retry_after`` is in seconds. ``standing``: of the API key whose limit it is."""
 
     code = "rate_limited"
 
-    def __init__(self, message: str, code: str | None = None, *, retry_after: float = 1) -> None:
+    def __init__(
+        self, message: str, code: str | None = None, *, retry_after: float = 1, standing: KeyStanding | None = None
+    ) -> None:
         super().__init__(message, code)
         self.retry_after = retry_after
+        self.standing = standing
 
 
 class BudgetExceeded(AppError):

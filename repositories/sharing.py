@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from repositories.breaker_store import BreakerStore, MemoryBreakerStore
 from repositories.event_log import EventLog
+from repositories.key_meter import KeyMeter
 from repositories.memory_event_log import MemoryEventLog
 from repositories.rate_counter import RateCounter
 from repositories.signals import NoSignals, Signals
@@ -23,6 +24,7 @@ class Sharing:
 
     worker: str
     counter: RateCounter
+    key_meter: KeyMeter
     breakers: BreakerStore
     event_log: EventLog
     signals: Signals
@@ -34,11 +36,12 @@ class Sharing:
 def sharing(redis_url: str, worker: str) -> Sharing:
     """The parts for one worker, which has a name that no other ever had."""
     if not redis_url:
-        return Sharing(worker, RateCounter(), MemoryBreakerStore(), MemoryEventLog(), NoSignals())
+        return Sharing(worker, RateCounter(), KeyMeter(), MemoryBreakerStore(), MemoryEventLog(), NoSignals())
     # Here, because the package takes 10 MB that an installation without Redis saves.
     from repositories.redis_breaker_store import RedisBreakerStore  # noqa: PLC0415
     from repositories.redis_counter import RedisCounter  # noqa: PLC0415
     from repositories.redis_event_log import RedisEventLog  # noqa: PLC0415
+    from repositories.redis_key_meter import RedisKeyMeter  # noqa: PLC0415
     from repositories.redis_link import RedisLink  # noqa: PLC0415
 
     link = RedisLink(redis_url)
@@ -52,6 +55,7 @@ def sharing(redis_url: str, worker: str) -> Sharing:
     return Sharing(
         worker=worker,
         counter=RateCounter(RedisCounter(link)),
+        key_meter=KeyMeter(RedisKeyMeter(link)),
         breakers=RedisBreakerStore(link),
         event_log=event_log,
         signals=event_log.signals,

@@ -1,5 +1,6 @@
 """What requests to providers have used, as far as anybody knows. The provider's own count goes before ours."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from domain.chat import ChatRequest
@@ -43,6 +44,11 @@ def charge_for(provider: str, request: ChatRequest, answer: Answer, error_code: 
     if usage is None and (whole or answer.first_delta_at is not None):
         usage = _counted(request, answer.completion_text(), count, whole=whole)
     return Charge(provider, request.model, usage, error_code=error_code)
+
+
+def tokens_of(charges: Sequence[Charge]) -> int:
+    """All tokens of all attempts, of prompts and answers."""
+    return sum(charge.usage.total_tokens for charge in charges if charge.usage)
 
 
 def _counted(request: ChatRequest, text: str, count: Count, *, whole: bool) -> Usage:

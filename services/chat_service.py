@@ -17,6 +17,7 @@ from services.event_stream_service import Item
 from services.generation_runner import GenerationRunner, Live
 from services.generation_store import LEASE
 from services.idempotency import Begun, Claim, Idempotency
+from services.key_limiter import Held, KeyLimiter, tokens_to_hold
 from services.ledger import Ledger
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
@@ -52,6 +53,7 @@ class ChatService:
         limits: MessageLimits,
         idempotency: Idempotency,
         ledger: Ledger,
+        key_limiter: KeyLimiter,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._chooser = chooser
@@ -62,6 +64,7 @@ class ChatService:
         self._limits = limits
         self._idempotency = idempotency
         self._ledger = ledger
+        self._key_limiter = key_limiter
 
     def send(
         self,
@@ -170,7 +173,8 @@ class ChatService:
         request = _request(principal, place, asked.settings, self._history(principal, place, parts))
         plan = self._planner.plan(wanted, request, session.upstream_provider)
         turn = self._store(principal, place, plan, parts, claim)
-        return self._runner.submit(turn)
+        with turn.held:
+            return self._runner.submit(turn)
 
     def _history(self, principal: Principal, place: Place, parts: list[Part] | None) -> list[PromptMessage]:
         history = []
@@ -199,7 +203,7 @@ class ChatService:
         title = title_from_words(text_of(parts or []))
         booking = booking_of(generation, principal.key, plan.public_model)
         hold = self._ledger.prepare(booking, choice.provider, choice.model, plan.request)
-        with self._unit_of_work() as uow:
+        with self._held(principal, plan, hold.entry.prompt_tokens or 0) as held, self._unit_of_work() as uow:
             self._check_streams(uow, principal)
             if place.is_new:
                 uow.sessions.add(session)
@@ -228,7 +232,12 @@ class ChatService:
             position=answer.position or 0,
             wants_title=session.title_source in ("none", "words") and answer.position == 1,
             is_alternative=place.rewinds,
+            held=held,
         )
+
+    def _held(self, principal: Principal, plan: Plan, prompt: int) -> Held:
+        longest = plan.request.max_tokens and min(plan.request.max_tokens, plan.first.model.max_output)
+        return self._key_limiter.hold(principal.key, tokens_to_hold(principal.key, prompt, longest))
 
     def _check_streams(self, uow: UnitOfWork, principal: Principal) -> None:
         # Not under a lock: turns that begin at the very same moment may pass together.

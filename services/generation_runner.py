@@ -17,7 +17,7 @@ from domain.usage import Usage, UsageSource
 from repositories.event_log import EventLog
 from repositories.signals import Signals
 from services.answer import Answer
-from services.charges import Charge
+from services.charges import Charge, tokens_of
 from services.generation_ends import Outcome
 from services.generation_store import GenerationStore
 from services.turn import Turn
@@ -188,6 +188,7 @@ class GenerationRunner:
             log.exception("generation_not_finished", generation_id=live.turn.generation_id)
             live.unsaved = error if isinstance(error, AppError) else AppError("The answer could not be saved.")
         finally:
+            live.turn.held.settle(None)  # if it has not been
             self._close_log(live)
             self._live.pop(live.turn.generation_id, None)
             live.finished.set()
@@ -249,6 +250,7 @@ class GenerationRunner:
 
     def _finish(self, live: Live) -> None:
         charges = self._store.ledger.charges(live.upstream, live.answer)
+        live.turn.held.settle(tokens_of(charges))
         outcome = self._outcome(live, charges)
         with live.lock:
             if outcome.whole:

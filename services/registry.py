@@ -12,6 +12,7 @@ from services.generation_keeper import GenerationKeeper
 from services.generation_runner import GenerationRunner
 from services.generation_service import GenerationService
 from services.health_service import HealthService
+from services.key_limiter import KeyLimiter
 from services.provider_service import ProviderService
 from services.route_service import RouteService
 from services.session_feed import SessionFeed
@@ -34,6 +35,7 @@ class Services:
     generations: GenerationService
     health: HealthService
     keeper: GenerationKeeper
+    key_limiter: KeyLimiter
     metrics_text: Callable[[], bytes]
     providers: ProviderService
     routes: RouteService

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from domain.chat import ChatRequest
+from services.key_limiter import Held
 from services.ledger import Hold
 from services.turn_plan import Plan
 from services.upstream_handle import Attempt
@@ -31,6 +32,7 @@ class Turn:
     is_alternative: bool
     plan: Plan
     hold: Hold
+    held: Held  # of the limits of the key that asked
 
     def answered_by(self, attempt: Attempt) -> "Turn":
         """The same, answered by the model of that attempt."""

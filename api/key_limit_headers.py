@@ -1,0 +1,54 @@
+"""Response headers that tell an API key's owner how its limits per minute stand, as clients of OpenAI read them."""
+
+from flask import Flask, Response, g
+
+from api.context import optional_principal, services
+from domain.api_keys import Allowance, KeyStanding
+
+_SECOND_MS, _MINUTE, _HOUR = 1000, 60, 3600
+
+
+def note_standing(standing: KeyStanding | None) -> None:
+    """Tell this standing in the response of this request; else it is what this worker has heard last of the key."""
+    g.key_standing = standing
+
+
+def headers_of(standing: KeyStanding) -> dict[str, str]:
+    """The headers for a standing; nothing for what is not limited."""
+    told = {"requests": standing.requests, "tokens": standing.tokens}
+    return {name: value for measure, one in told.items() if one for name, value in _headers(measure, one)}
+
+
+def _headers(measure: str, allowance: Allowance) -> list[tuple[str, str]]:
+    return [
+        (f"x-ratelimit-limit-{measure}", str(allowance.limit)),
+        (f"x-ratelimit-remaining-{measure}", str(allowance.remaining)),
+        (f"x-ratelimit-reset-{measure}", duration(allowance.reset_s)),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time in OpenAI's form: ``250ms``, ``1s``, ``59.75s``, ``6m0s``, ``1h0m1s``."""
+    milliseconds = max(0, round(seconds * _SECOND_MS))
+    if milliseconds < _SECOND_MS:
+        return f"{milliseconds}ms"
+    whole, rest = divmod(milliseconds, _SECOND_MS)
+    told = f"{whole % _MINUTE}.{rest:03}".rstrip("0").rstrip(".") if rest else str(whole % _MINUTE)
+    if whole < _MINUTE:
+        return f"{told}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m{told}s"
+    return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE}m{told}s"
+
+
+def init_key_limit_headers(app: Flask) -> None:
+    """Send the headers to callers with a key that has limits, with errors too."""
+
+    @app.after_request
+    def _tell(response: Response) -> Response:
+        caller = optional_principal()
+        if caller is not None and caller.key is not None:
+            standing: KeyStanding | None = g.get("key_standing") or services().key_limiter.standing(caller.key)
+            if standing is not None:
+                response.headers.update(headers_of(standing))
+        return response
