@@ -17,6 +17,7 @@ from repositories.redis_link import RedisLink
 from services.retry_policy import RetryPolicy
 from tests.actors import Actor, add_user, set_up
 from tests.node import Node
+from tests.scripted_provider.client import ScriptedProvider
 from tests.servers import DATABASES, Redis, Servers
 
 AppFactory = Callable[..., OpenAPI]
@@ -185,3 +186,17 @@ def user(app: OpenAPI, admin: Actor) -> Actor:
 def other_user(app: OpenAPI, admin: Actor) -> Actor:
     """Another user, ``linus``, signed in."""
     return add_user(admin, app, "linus")
+
+
+@pytest.fixture(scope="session")
+def scripted_process() -> Iterator[ScriptedProvider]:
+    """A provider over real HTTP, in a process of its own."""
+    with ScriptedProvider.start() as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(scripted_process: ScriptedProvider) -> ScriptedProvider:
+    """It, with nothing to remember."""
+    scripted_process.reset()
+    return scripted_process

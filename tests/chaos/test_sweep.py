@@ -3,7 +3,6 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -27,12 +26,6 @@ pytestmark = pytest.mark.chaos
 WAYS: tuple[Way, ...] = ("request", "reply")
 _TRIES = 3
 _PATIENCE_S = 2.0  # a turn whose commit was not confirmed is followed by nobody: its lease has to run out
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider.start() as provider:
-        yield provider
 
 
 class Chat:

@@ -5,7 +5,6 @@ import http.client
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,20 +20,6 @@ from tests.servers import Servers
 BUDGET = 50
 CLIENTS, TURNS_EACH = 40, 5
 ANSWER = {"words": 20, "pace_ms": 20}
-
-
-@pytest.fixture
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider.start() as provider:
-        yield provider
-
-
-@pytest.fixture
-def database_url(servers: Servers) -> Iterator[str]:
-    server = servers.database("mariadb")
-    url = server.migrated_database()
-    yield url
-    server.drop(url)
 
 
 @pytest.fixture

@@ -27,12 +27,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
 
 
 @pytest.fixture
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider.start() as provider:
-        yield provider
-
-
-@pytest.fixture
 def node(start_node: NodeFactory, provider: ScriptedProvider, server: DatabaseServer) -> Node:
     return start_node(
         DATABASE_URL=server.migrated_database(),

@@ -39,12 +39,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider.start() as provider:
-        yield provider
-
-
-@pytest.fixture
 def node(start_node: NodeFactory, provider: ScriptedProvider, disk: Path) -> Node:
     return start_node(
         DATABASE_URL=f"sqlite:///{disk / 'unichat.db'}",

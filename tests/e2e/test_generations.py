@@ -5,7 +5,6 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
@@ -16,18 +15,6 @@ from tests.node import Node
 from tests.scripted_provider.client import ScriptedProvider
 
 _CHAT = "/api/v1/chat/stream"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider.start() as provider:
-        yield provider
-
-
-@pytest.fixture
-def provider(running: ScriptedProvider) -> ScriptedProvider:
-    running.reset()
-    return running
 
 
 @pytest.fixture

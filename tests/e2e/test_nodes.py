@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,20 +17,6 @@ from tests.scripted_provider.client import ScriptedProvider
 from tests.servers import Redis, Servers
 
 LONG = '[[script {"words": 3000, "pace_ms": 10}]]'
-
-
-@pytest.fixture
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider.start() as provider:
-        yield provider
-
-
-@pytest.fixture
-def database_url(servers: Servers) -> Iterator[str]:
-    server = servers.database("mariadb")
-    url = server.migrated_database()
-    yield url
-    server.drop(url)
 
 
 @pytest.fixture(params=["without Redis", "with Redis"])
