@@ -39,6 +39,7 @@ from services.account_service import AccountService
 from services.auth_service import AuthService
 from services.books import Books
 from services.chat_service import ChatService
+from services.completion_service import CompletionService
 from services.event_stream_service import EventStreamService
 from services.generation_keeper import GenerationKeeper
 from services.generation_runner import GenerationRunner, StreamOptions
@@ -169,6 +170,7 @@ def _services(
             unit_of_work, chooser, planner, runner, shared.worker, most, limits, idempotency, books.ledger, key_limiter
         ),
         close=shared.close,
+        completions=CompletionService(unit_of_work, chooser, planner, runner.upstream, books.ledger, key_limiter),
         event_streams=event_streams,
         feed=feed,
         generations=GenerationService(unit_of_work, runner, shared.event_log),

@@ -1,5 +1,6 @@
 """What the server process does with the application at its start and at its end."""
 
+import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -19,10 +20,13 @@ def announce_drain(app: Flask) -> None:
 
 
 def drain(app: Flask, seconds: float) -> None:
-    """Refuse new work, let running generations end within ``seconds``, then interrupt the rest and save it."""
+    """Refuse new work, let running answers end within ``seconds``, then interrupt the rest and save it."""
     services: Services = app.extensions["unichat"]
+    deadline = time.monotonic() + seconds
     services.health.begin_drain()
+    services.completions.begin_drain()
     services.runner.drain(seconds)
+    services.completions.drain(max(0.0, deadline - time.monotonic()))
     services.feed.close()
     services.close()
 

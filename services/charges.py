@@ -2,12 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from domain.chat import ChatRequest
 from domain.usage import Usage, UsageSource
 from services.answer import Answer
 from services.prompt_builder import Count, prompt_tokens
 from services.upstream_handle import UpstreamHandle
+
+
+class Written(Protocol):
+    """What can be counted of an answer."""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model ended, once it has."""
+
+    def completion_text(self) -> str:
+        """All that it wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +36,7 @@ class Charge:
     error_code: str | None = None
 
 
-def charges_of(upstream: UpstreamHandle, answer: Answer, count: Count) -> list[Charge]:
+def charges_of(upstream: UpstreamHandle, answer: Written, count: Count) -> list[Charge]:
     """A charge for every attempt of a turn, in order."""
     charges = []
     for attempt in upstream.attempts:

@@ -109,6 +109,8 @@ class GenerationKeeper:
             self._reaper.reap()
 
     def _sweep(self) -> None:
+        if time.monotonic() < self._reap_from:
+            return  # what could not be settled during an outage is about to be
         longest = timedelta(seconds=self._runner.upstream.deadlines.total)
         self._store.ledger.sweep(older_than=longest + _SETTLED_WITHIN)
 

@@ -24,7 +24,7 @@ from models import GenerationEntity, LedgerEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.answer import Answer
 from services.budget_service import refusal
-from services.charges import Charge, charge_for, charges_of
+from services.charges import Charge, Written, charge_for, charges_of
 from services.price_book import PriceBook
 from services.prompt_builder import prompt_tokens
 from services.tokenizer import Tokenizer
@@ -105,7 +105,7 @@ class Ledger:
         if entry.budgeted and not uow.budgets.hold(entry.user_id, _held(entry), entry.created_at):
             raise refusal(uow.budgets.get(entry.user_id), _held(entry), entry.created_at)
 
-    def charges(self, upstream: UpstreamHandle, answer: Answer) -> list[Charge]:
+    def charges(self, upstream: UpstreamHandle, answer: Written) -> list[Charge]:
         """What the attempts of a turn have used. It counts: not to be called in a transaction."""
         return charges_of(upstream, answer, self._tokenizer.count)
 

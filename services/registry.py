@@ -7,6 +7,7 @@ from services.account_service import AccountService
 from services.auth_service import AuthService
 from services.books import Books
 from services.chat_service import ChatService
+from services.completion_service import CompletionService
 from services.event_stream_service import EventStreamService
 from services.generation_keeper import GenerationKeeper
 from services.generation_runner import GenerationRunner
@@ -30,6 +31,7 @@ class Services:
     books: Books
     chat: ChatService
     close: Callable[[], None]
+    completions: CompletionService
     event_streams: EventStreamService
     feed: SessionFeed
     generations: GenerationService

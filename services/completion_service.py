@@ -1,0 +1,238 @@
+"""Answers for whom nothing is stored: a client brings its whole prompt along, and takes the answer away.
+
+Only the books know of it. An answer is made in the greenlet of its request: who reads slowly slows the provider down.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+
+import structlog
+
+from domain.api_keys import KeyGrant
+from domain.chat import ChatRequest
+from domain.deltas import Delta
+from domain.errors import AppError, ProviderError, Unavailable, UpstreamCut
+from domain.generation import EndReason
+from domain.identifiers import new_id
+from domain.ledger import Booking, EntryKind
+from domain.principal import Principal
+from domain.usage import Usage
+from repositories.unit_of_work import OpenUnitOfWork
+from services.charges import tokens_of
+from services.completion_tally import CompletionTally
+from services.generation_runner import STOP_WAIT_S, AnswerTooLarge, end_reason_of
+from services.key_limiter import Held, KeyLimiter, tokens_to_hold
+from services.ledger import Hold, Ledger
+from services.model_choice import ModelChooser
+from services.settlements import Due, Settlements
+from services.turn_plan import Plan, TurnPlanner
+from services.upstream import Upstream
+from services.upstream_handle import UpstreamHandle
+
+log = structlog.get_logger()
+
+_MAX_ANSWER_CHARS = 8 * 1024 * 1024  # many times the longest answer of any model, pictures apart
+_FLUSH_S = 3.0
+
+
+class Completion:
+    """One answer on its way. ``created`` is in Unix seconds; ``public_model`` is the name that the client used.
+
+    ``usage`` is known when :meth:`deltas` has come to its end, if it ever is. ``tally`` is what the answer has come to.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        public_model: str,
+        plan: Plan,
+        hold: Hold,
+        held: Held,
+        ended: Callable[["Completion"], None],
+    ) -> None:
+        self.id = hold.entry.generation_id
+        self.created = int(time.time())
+        self.public_model = public_model
+        self.plan = plan
+        self.hold = hold
+        self.held = held
+        self.upstream = UpstreamHandle()
+        self.tally = CompletionTally()
+        self.usage: Usage | None = None
+        self.error: AppError | None = None
+        self._ended = ended
+        self._stop_reason: EndReason | None = None
+        self._deltas = self._produce(upstream)
+
+    def deltas(self) -> Generator[Delta, None, None]:
+        """The answer, once, in the caller's greenlet. At its end, whatever that is, it is settled.
+
+        Raises the :class:`ProviderError` that says best why there is no (whole) answer, Unavailable
+        ``shutting_down`` where this worker has to go. Who closes it before its end is a client that left: the provider
+        is stopped, and what it wrote is billed.
+        """
+        return self._deltas
+
+    def close(self) -> None:
+        """Nobody reads on. To be called at the end of every request, also when :meth:`deltas` was never begun."""
+        self._deltas.close()
+        self.settle(EndReason.USER_STOP)
+
+    def cut(self) -> None:
+        """End it from another greenlet, since this worker has to go."""
+        self._stop_reason = self._stop_reason or EndReason.SHUTDOWN
+        self.upstream.stop()
+
+    @property
+    def end_reason(self) -> EndReason:
+        """Why it ended."""
+        if self.tally.finish_reason and self.error is None:
+            return EndReason(self.tally.finish_reason)
+        if self._stop_reason is not None:
+            return self._stop_reason
+        return end_reason_of(self.error if isinstance(self.error, ProviderError) else UpstreamCut(""))
+
+    def settle(self, reason: EndReason) -> None:
+        """Write what it came to, unless that is done; ``reason`` is why it ended, if nothing else has ended it."""
+        if self.error is None:
+            self._stop_reason = self._stop_reason or reason
+        self._ended(self)
+
+    def _produce(self, upstream: Upstream) -> Generator[Delta, None, None]:
+        try:
+            with closing(upstream.answer(self.plan, self.upstream)) as deltas:
+                yield from self._counted(deltas)
+            if not self.tally.finish_reason:
+                raise Unavailable("This node is restarting.", "shutting_down", retry_after=2)
+        except AppError as error:
+            self.error = error
+            raise
+        except Exception:
+            log.exception("completion_crashed", generation_id=self.id)
+            self.error = ProviderError("Something went wrong on our side.", "internal_error")
+            raise self.error from None
+        finally:
+            self._ended(self)
+
+    def _counted(self, deltas: Generator[Delta, None, None]) -> Generator[Delta, None, None]:
+        tally = self.tally
+        add = tally.add
+        try:
+            for delta in deltas:
+                add(delta)
+                if tally.size > _MAX_ANSWER_CHARS:
+                    raise AnswerTooLarge("The answer is too long.", provider=self.plan.first.provider)
+                yield delta
+        except GeneratorExit:
+            self._stop_reason = self._stop_reason or EndReason.USER_STOP
+            self.upstream.stop()
+            raise
+
+
+class CompletionService:
+    """Begins completions, and sees to it that each is settled."""
+
+    def __init__(
+        self,
+        unit_of_work: OpenUnitOfWork,
+        chooser: ModelChooser,
+        planner: TurnPlanner,
+        upstream: Upstream,
+        ledger: Ledger,
+        key_limiter: KeyLimiter,
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._chooser = chooser
+        self._planner = planner
+        self._upstream = upstream
+        self._ledger = ledger
+        self._key_limiter = key_limiter
+        self._settlements = Settlements(unit_of_work, ledger)
+        self._running: dict[str, Completion] = {}
+        self._draining = False
+        self._interrupting = False
+        self._ended_one = threading.Event()
+
+    def begin(
+        self, principal: Principal, model: str, asked: ChatRequest, kind: EntryKind = EntryKind.CHAT
+    ) -> Completion:
+        """An answer to ``asked`` by the model of that public name; nothing is sent before its deltas are asked for.
+
+        Raises NotFound ``model_not_found``, PermissionDenied, UnsupportedInput, ContextTooLong, BudgetExceeded,
+        LimitExceeded, ProviderUnavailable (every provider that could answer is left alone for a moment), Unavailable.
+        """
+        if self._draining:
+            raise Unavailable("This node is restarting.", "shutting_down", retry_after=2)
+        plan = self._planner.plan(self._chooser.find(principal, model), asked, None)
+        booking = _booking(principal, principal.key, plan.public_model, kind)
+        hold = self._ledger.prepare(booking, plan.first.provider, plan.first.model, plan.request)
+        with self._held(principal, plan, hold.entry.prompt_tokens or 0) as held, self._unit_of_work() as uow:
+            self._ledger.reserve(uow, hold)
+            uow.commit()
+        completion = Completion(self._upstream, model, plan, hold, held, self._end)
+        self._running[completion.id] = completion
+        if self._interrupting:
+            completion.cut()
+        return completion
+
+    def _held(self, principal: Principal, plan: Plan, prompt: int) -> Held:
+        longest = plan.request.max_tokens and min(plan.request.max_tokens, plan.first.model.max_output)
+        return self._key_limiter.hold(principal.key, tokens_to_hold(principal.key, prompt, longest))
+
+    def _end(self, completion: Completion) -> None:
+        if self._running.pop(completion.id, None) is None:
+            return
+        charges = self._ledger.charges(completion.upstream, completion.tally)
+        completion.held.settle(tokens_of(charges))
+        completion.usage = next((charge.usage for charge in charges if charge.answers), None)
+        error_code = completion.error.error_code if completion.error else None
+        self._settlements.settle(Due(completion.hold, charges, completion.end_reason, error_code))
+        self._ended_one.set()
+        log.info(
+            "completion_finished",
+            generation_id=completion.id,
+            model=completion.public_model,
+            route=completion.upstream.route,
+            end_reason=completion.end_reason,
+            error_code=error_code,
+        )
+
+    def count(self) -> int:
+        """How many run here now."""
+        return len(self._running)
+
+    def begin_drain(self) -> None:
+        """Take nothing new from now on."""
+        self._draining = True
+
+    def drain(self, seconds: float) -> None:
+        """Let what runs come to its end within ``seconds``; then cut the rest short, and write what it came to."""
+        self.begin_drain()
+        self._wait_for_all(seconds)
+        self._interrupting = True
+        for completion in list(self._running.values()):
+            completion.cut()
+        self._wait_for_all(STOP_WAIT_S)
+        for completion in list(self._running.values()):  # nobody reads these: their greenlets do not come to it
+            completion.settle(EndReason.SHUTDOWN)
+        self._settlements.flush(_FLUSH_S)
+
+    def _wait_for_all(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._running and (left := deadline - time.monotonic()) > 0:
+            self._ended_one.clear()
+            if self._running:
+                self._ended_one.wait(left)
+
+
+def _booking(principal: Principal, key: KeyGrant | None, public_model: str, kind: EntryKind) -> Booking:
+    return Booking(
+        user_id=principal.user_id,
+        generation_id=new_id("gen"),
+        public_model=public_model,
+        key_id=key.id if key else None,
+        key_budgeted=key.budgeted if key else False,
+        kind=kind,
+    )
