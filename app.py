@@ -31,11 +31,11 @@ from domain.observer import Observer
 from domain.routes import Route
 from models import db
 from repositories.database import Database, engine_options
-from repositories.rate_counter import RateCounter
 from repositories.schema import ensure_schema
 from repositories.sharing import Sharing, sharing
 from repositories.unit_of_work import OpenUnitOfWork, unit_of_work_on
 from services.account_service import AccountService
+from services.api_key_service import ApiKeyService
 from services.auth_service import AuthService
 from services.books import Books
 from services.chat_service import ChatService
@@ -47,6 +47,7 @@ from services.generation_service import GenerationService
 from services.generation_store import GenerationStore
 from services.health_service import HealthService
 from services.idempotency import Idempotency
+from services.key_checker import KeyChecker
 from services.key_limiter import KeyLimiter
 from services.login_guard import LoginGuard
 from services.message_limits import MessageLimits
@@ -140,7 +141,7 @@ def _services(
 ) -> Services:
     providers, routes, prices = declared
     unit_of_work = unit_of_work_on(database)
-    auth, accounts, setup, users = _identity(settings, unit_of_work, shared.counter)
+    auth, accounts, setup, users, keys = _identity(settings, unit_of_work, shared)
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
     books = Books.open(unit_of_work, tokenizer, providers, prices, metrics.observer)
     store = GenerationStore(unit_of_work, books.ledger, shared.worker, metrics.observer)
@@ -152,30 +153,24 @@ def _services(
     idempotency, key_limiter = Idempotency(unit_of_work, event_streams), KeyLimiter(shared.key_meter)
     gate = TargetGate.over(shared.breakers)
     chooser, planner = ModelChooser(providers, routes), TurnPlanner(providers, gate.breakers.open_for, tokenizer.count)
-    runner = GenerationRunner(
-        Upstream(providers, gate, planner, _deadlines(settings), observer=metrics.observer),
-        shared.event_log,
-        store,
-        StreamOptions(settings.USAGE_EMIT, settings.USAGE_PROVIDER_ONLY),
-        TitleService(unit_of_work, providers, books.ledger, on=settings.AUTO_TITLE).after_answer,
-        feed.announce,
-        shared.signals,
-        metrics.observer,
-    )
+    upstream = Upstream(providers, gate, planner, _deadlines(settings), observer=metrics.observer)
+    titles = TitleService(unit_of_work, providers, books.ledger, on=settings.AUTO_TITLE)
+    runner = _runner(settings, shared, upstream, store, titles, feed, metrics)
     return Services(
         accounts=accounts,
+        api_keys=keys,
         auth=auth,
         books=books,
         chat=ChatService(
             unit_of_work, chooser, planner, runner, shared.worker, most, limits, idempotency, books.ledger, key_limiter
         ),
         close=shared.close,
-        completions=CompletionService(unit_of_work, chooser, planner, runner.upstream, books.ledger, key_limiter),
+        completions=CompletionService(unit_of_work, chooser, planner, upstream, books.ledger, key_limiter),
         event_streams=event_streams,
         feed=feed,
         generations=GenerationService(unit_of_work, runner, shared.event_log),
         health=HealthService({"database": database.ping}, providers, _helpers(database, shared)),
-        keeper=GenerationKeeper(runner, store, reaper, idempotency.purge, metrics.observer),
+        keeper=GenerationKeeper(runner, store, reaper, [idempotency.purge, keys.checker.note_uses], metrics.observer),
         key_limiter=key_limiter,
         metrics_text=metrics.text,
         providers=ProviderService(providers),
@@ -184,6 +179,22 @@ def _services(
         sessions=SessionService(unit_of_work, runner, chooser),
         setup=setup,
         users=users,
+    )
+
+
+def _runner(
+    settings: Settings,
+    shared: Sharing,
+    upstream: Upstream,
+    store: GenerationStore,
+    titles: TitleService,
+    feed: SessionFeed,
+    metrics: Metrics,
+) -> GenerationRunner:
+    options = StreamOptions(settings.USAGE_EMIT, settings.USAGE_PROVIDER_ONLY)
+    announce, observer = feed.announce, metrics.observer
+    return GenerationRunner(
+        upstream, shared.event_log, store, options, titles.after_answer, announce, shared.signals, observer
     )
 
 
@@ -210,15 +221,17 @@ def _targets(providers: Providers, routes: Mapping[str, Route]) -> Iterator[tupl
 
 
 def _identity(
-    settings: Settings, unit_of_work: OpenUnitOfWork, counter: RateCounter
-) -> tuple[AuthService, AccountService, SetupService, UserService]:
-    passwords, guard = Passwords(_offload), LoginGuard(counter)
+    settings: Settings, unit_of_work: OpenUnitOfWork, shared: Sharing
+) -> tuple[AuthService, AccountService, SetupService, UserService, ApiKeyService]:
+    passwords, guard = Passwords(_offload), LoginGuard(shared.counter)
+    keys = KeyChecker(unit_of_work, shared.signals, shared.counter)
     sign_ins, registration = SignIns(settings.REFRESH_TOKEN_TTL_S), settings.REGISTRATION
     return (
-        AuthService(unit_of_work, passwords, guard, sign_ins),
+        AuthService(unit_of_work, passwords, guard, sign_ins, keys),
         AccountService(unit_of_work, passwords, guard, sign_ins, registration),
         SetupService(unit_of_work, passwords, sign_ins, settings.secret_key),
-        UserService(unit_of_work, passwords, registration),
+        UserService(unit_of_work, passwords, registration, keys.forget),
+        ApiKeyService(unit_of_work, keys),
     )
 
 

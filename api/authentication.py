@@ -6,20 +6,24 @@ from typing import Any
 import flask_jwt_extended as jwt
 from flask import Flask, current_app, g, request
 
-from api.context import principal, services
+from api.context import client_address, principal, services
+from api.declarations import scope_of
 from api.tokens import claims_of
-from domain.errors import NotAuthenticated, PermissionDenied
+from domain import key_format
+from domain.errors import LimitExceeded, NotAuthenticated, PermissionDenied
 from domain.principal import Principal
+
+API_KEY = "x-api-key"  # the other header for keys, of Anthropic's clients
 
 
 def identify() -> None:
-    """Before the limits: find out who calls. A bad token is remembered, and refused only where one is needed."""
+    """Before the limits: find out who calls. A bad credential is remembered, and refused only where one is needed."""
     g.principal = None
-    if request.method == "OPTIONS" or not request.headers.get("Authorization"):
+    if request.method == "OPTIONS" or not _has_credential():
         return
     try:
-        g.principal = _principal_of_bearer()
-    except NotAuthenticated as error:
+        g.principal = _principal_of_credential()
+    except (NotAuthenticated, PermissionDenied, LimitExceeded) as error:
         g.authentication_error = error
 
 
@@ -31,9 +35,11 @@ def enforce() -> None:
     if getattr(view, "is_for_metrics", False):
         _check_metrics_token()
         return
-    if getattr(view, "accepts_ticket", False) and not request.headers.get("Authorization"):
+    if getattr(view, "accepts_ticket", False) and not _has_credential():
         _redeem_ticket()
-    caller = principal()
+    caller, scope = principal(), scope_of(view, request.path)
+    if not caller.may(scope):
+        raise PermissionDenied(f"The API key lacks the scope {scope}.", "scope_missing")
     if getattr(view, "is_admin_only", False) and not caller.is_admin:
         raise PermissionDenied("Only administrators may do this.")
 
@@ -52,11 +58,22 @@ def _redeem_ticket() -> None:
         g.principal = services().auth.redeem_ticket(ticket, session_id)
 
 
-def _principal_of_bearer() -> Principal:
-    scheme, _, token = request.headers["Authorization"].partition(" ")
+def _has_credential() -> bool:
+    return bool(request.headers.get("Authorization") or request.headers.get(API_KEY))
+
+
+def _principal_of_credential() -> Principal:
+    """Of ``Authorization``, which holds an access token or an API key; else of the header for keys."""
+    header = request.headers.get("Authorization")
+    if not header:
+        return services().api_keys.checker.authenticate(request.headers[API_KEY].strip(), client_address())
+    scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
-        raise NotAuthenticated("Send Authorization: Bearer and the access token.", "invalid_token")
-    claims = claims_of(token.strip(), "access")
+        raise NotAuthenticated("Send Authorization: Bearer and the access token or an API key.", "invalid_token")
+    token = token.strip()
+    if token.startswith(key_format.START):
+        return services().api_keys.checker.authenticate(token, client_address())
+    claims = claims_of(token, "access")
     return services().auth.authenticate(sign_in_id=claims["sid"], user_id=claims["sub"])
 
 

@@ -15,7 +15,7 @@ def services() -> Services:
 
 
 def principal() -> Principal:
-    """Who is calling. Raises :class:`NotAuthenticated` on a route that is public and was called without a token."""
+    """Who is calling. Raises why it is nobody, on a route that is public and was called without a credential."""
     caller = optional_principal()
     if caller is None:
         raise g.get("authentication_error") or NotAuthenticated("Sign in first.")

@@ -1,12 +1,14 @@
 """What a route declares about itself, above its handler; hooks and architecture tests read it back.
 
-A route that declares nothing needs a signed-in caller and falls under the general limit.
+A route that declares nothing needs a signed-in caller, or an API key that may manage; and it falls under the general
+limit.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 from api.schemas import ApiModel, Envelope
+from domain.api_keys import Scope
 
 View = TypeVar("View", bound=Callable[..., Any])
 LimitClass = Literal["general", "chat", "auth"]
@@ -57,6 +59,28 @@ def limited(limit_class: LimitClass) -> Callable[[View], View]:
         return view
 
     return declare
+
+
+def scoped(scope: Scope) -> Callable[[View], View]:
+    """Let API keys with ``scope`` call this route. Under ``/v1`` that is GATEWAY, elsewhere MANAGE, unless declared."""
+
+    def declare(view: View) -> View:
+        view.scope = scope  # type: ignore[attr-defined]  # functions take attributes
+        return view
+
+    return declare
+
+
+def any_scope(view: View) -> View:
+    """Let every API key call this route."""
+    view.scope = None  # type: ignore[attr-defined]  # functions take attributes
+    return view
+
+
+def scope_of(view: Callable[..., Any], path: str) -> Scope | None:
+    """What an API key needs to call the route; None where every key may."""
+    usual = Scope.GATEWAY if path.startswith("/v1/") else Scope.MANAGE
+    return getattr(view, "scope", usual)
 
 
 def accepts_ticket(view: View) -> View:

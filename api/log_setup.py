@@ -5,19 +5,33 @@ import logging
 import logging.handlers
 import os
 import sys
+from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
+from domain.key_format import without_keys
+
 _ROTATE_BYTES = 20 * 1024 * 1024
 _ROTATE_KEEP = 5
+
+
+def _without_keys(_logger: Any, _method: str, told: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """API keys that somebody put where they do not belong, as into a path, are not for the log."""
+    for name, value in told.items():
+        if isinstance(value, str):
+            told[name] = without_keys(value)
+    return told
+
+
 _SHARED = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,
+    _without_keys,
 )
 
 

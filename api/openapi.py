@@ -11,7 +11,8 @@ import msgspec
 from flask_openapi import Info, OpenAPI, SecurityScheme
 from flask_openapi.models import OPENAPI3_REF_TEMPLATE
 
-from api.declarations import STREAM
+from api.authentication import API_KEY
+from api.declarations import STREAM, scope_of
 from api.errors import on_validation_error
 from api.schemas import ApiError
 from domain import events
@@ -26,11 +27,15 @@ _INFO = Info(
     description=(
         "One chat API over every AI provider.\n\n"
         "Successes are `{success: true, data, error: null}`, failures `{success: false, data: null, error, code, "
-        "request_id}`. Sign in with `POST /api/v1/auth/login` and send the access token as `Authorization: Bearer ...`."
+        "request_id}`. Sign in with `POST /api/v1/auth/login`, or make an API key with `POST /api/v1/keys`, and send "
+        "the access token or the key as `Authorization: Bearer ...`."
     ),
 )
 _SECURITY_SCHEMES: dict[str, SecurityScheme | Json] = {
-    "bearer": SecurityScheme(type="http", scheme="bearer", bearerFormat="JWT", description="The access token."),
+    "bearer": SecurityScheme(type="http", scheme="bearer", description="The access token, or an API key."),
+    "api_key": SecurityScheme.model_validate(
+        {"type": "apiKey", "in": "header", "name": API_KEY, "description": "An API key."}
+    ),
     "metrics": SecurityScheme(type="http", scheme="bearer", description="METRICS_TOKEN."),
     "ticket": SecurityScheme.model_validate(
         {
@@ -88,17 +93,19 @@ def document(app: OpenAPI) -> Json:
         path = re.sub(r"<(?:[^<:]+:)?", "{", rule.rule).replace(">", "}")
         for method in set(_METHODS) & {name.lower() for name in rule.methods or ()}:
             operation = raw["paths"][path][method]
-            _describe(operation, rule.endpoint, app.view_functions[rule.endpoint])
+            _describe(operation, path, rule.endpoint, app.view_functions[rule.endpoint])
             _answer(operation, method, app.view_functions[rule.endpoint])
     components["schemas"] = dict(sorted(components["schemas"].items()))
     return raw
 
 
-def _describe(operation: Json, endpoint: str, view: Any) -> None:
+def _describe(operation: Json, path: str, endpoint: str, view: Any) -> None:
     summary, _, description = (inspect.getdoc(view) or "").partition("\n\n")
     operation["operationId"] = endpoint.replace(".", "_")
     operation["summary"] = " ".join(summary.replace("`", "").split()).removesuffix(".")
     operation["security"] = _security(view)
+    if {"api_key": []} in operation["security"]:
+        operation["x-scope"] = scope_of(view, path)
     operation.pop("deprecated", None)
     operation.pop("description", None)
     if description:
@@ -127,7 +134,8 @@ def _security(view: Any) -> list[Json]:
         return []
     if getattr(view, "is_for_metrics", False):
         return [{"metrics": []}]
-    return [{"bearer": []}, {"ticket": []}] if getattr(view, "accepts_ticket", False) else [{"bearer": []}]
+    closed: list[Json] = [{"bearer": []}, {"api_key": []}]
+    return [*closed, {"ticket": []}] if getattr(view, "accepts_ticket", False) else closed
 
 
 def _errors(operation: Json, method: str, view: Any) -> Iterator[int]:
@@ -136,9 +144,7 @@ def _errors(operation: Json, method: str, view: Any) -> Iterator[int]:
     parameters, takes_body = operation.get("parameters", []), "requestBody" in operation
     yield from _WITH_RETRY_AFTER
     if not getattr(view, "is_public", False) or limit_class == "auth":
-        yield 401
-    if getattr(view, "is_admin_only", False) or getattr(view, "is_partly_admin", False) or limit_class == "auth":
-        yield 403
+        yield from (401, 403)
     names_something = any(one["in"] == "path" or one["name"].endswith("_id") for one in parameters)
     if takes_body or names_something or method == "delete":
         yield 404

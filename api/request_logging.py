@@ -61,6 +61,7 @@ class _Account:
             "status": self._status,
             "code": self._code,
             "user_id": caller.user_id if caller else None,
+            "key_id": caller.key.id if caller and caller.key else None,
             "address": client_address(),
         }
 

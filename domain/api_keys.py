@@ -17,6 +17,9 @@ class Scope(StrEnum):
     MANAGE = "manage"
 
 
+USUAL_SCOPES = frozenset({Scope.GATEWAY, Scope.CHAT, Scope.READ})  # of a key for which nobody says
+
+
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
     """Requests and tokens per minute, and requests at the same time; None does not limit."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from domain.api_keys import KeyGrant
+from domain.api_keys import KeyGrant, Scope
 from domain.errors import PermissionDenied
 
 
@@ -30,8 +30,12 @@ class Principal:
 
     @property
     def is_admin(self) -> bool:
-        """Whether this caller administers the installation."""
-        return self.role is Role.ADMIN
+        """Whether this caller administers the installation: an administrator does, with a key if it may manage."""
+        return self.role is Role.ADMIN and (self.key is None or Scope.MANAGE in self.key.scopes)
+
+    def may(self, scope: Scope | None) -> bool:
+        """Whether the credential is for what needs ``scope``; None is for every credential."""
+        return self.key is None or scope is None or scope in self.key.scopes
 
     def require_admin(self) -> None:
         """Raises :class:`PermissionDenied` unless this caller administers the installation."""

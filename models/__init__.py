@@ -3,6 +3,7 @@
 Importing this package registers every entity with the metadata (migrations need all of them).
 """
 
+from models.api_key import ApiKeyEntity
 from models.budget import BudgetEntity
 from models.claim import ClaimEntity
 from models.database import db
@@ -16,6 +17,7 @@ from models.stamp import StampEntity
 from models.user import InstallationEntity, SignInEntity, StreamTicketEntity, UserEntity
 
 __all__ = [
+    "ApiKeyEntity",
     "BudgetEntity",
     "ClaimEntity",
     "GenerationEntity",

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-# A generation is to stop, or was taken from its worker; a session has a new turn.
-Signal = Literal["stop", "lost", "turn"]
+# A generation is to stop, or was taken from its worker; a session has a new turn; an API key or its owner has changed.
+Signal = Literal["stop", "lost", "turn", "key"]
 
 
 class Signals(Protocol):

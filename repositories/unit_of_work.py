@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
+from repositories.api_key_repository import ApiKeyRepository
 from repositories.budget_repository import BudgetRepository
 from repositories.claim_repository import ClaimRepository
 from repositories.database import Database
@@ -29,6 +30,7 @@ class UnitOfWork:
         self._afterwards: list[Callable[[], None]] = []
         self.users = UserRepository(session)
         self.sign_ins = SignInRepository(session)
+        self.api_keys = ApiKeyRepository(session)
         self.sessions = SessionRepository(session)
         self.messages = MessageRepository(session)
         self.generations = GenerationRepository(session)

@@ -1,17 +1,18 @@
 """Sign-in: credentials in, a principal out."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from domain.addresses import network_of
 from domain.clock import now
-from domain.errors import NotAuthenticated, NotFound
+from domain.errors import NotAuthenticated, NotFound, PermissionDenied
 from domain.principal import Principal
 from domain.user_names import login_key
 from models import StreamTicketEntity, UserEntity
-from repositories.unit_of_work import OpenUnitOfWork
+from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
+from services.key_checker import KeyChecker, is_key_id
 from services.login_guard import LoginGuard
 from services.passwords import Passwords
 from services.sign_ins import SignedIn, SignIns, digest, new_secret
@@ -25,9 +26,15 @@ class AuthService:
     """Signing in, staying signed in, signing out."""
 
     def __init__(
-        self, unit_of_work: OpenUnitOfWork, passwords: Passwords, guard: LoginGuard, sign_ins: SignIns
+        self,
+        unit_of_work: OpenUnitOfWork,
+        passwords: Passwords,
+        guard: LoginGuard,
+        sign_ins: SignIns,
+        keys: KeyChecker,
     ) -> None:
         self._unit_of_work = unit_of_work
+        self._keys = keys
         self._passwords = passwords
         self._guard = guard
         self._sign_ins = sign_ins
@@ -42,6 +49,9 @@ class AuthService:
 
     def recheck(self, principal: Principal) -> None:
         """For what lasts long: raises :class:`NotAuthenticated` once the caller's credential has ended."""
+        if principal.key is not None:
+            self._keys.recheck(principal)
+            return
         self.authenticate(sign_in_id=principal.credential_id, user_id=principal.user_id)
 
     def login(self, login: str, password: str, address: str) -> SignedIn:
@@ -85,7 +95,9 @@ class AuthService:
         return SignedIn(user, sign_in_id, fresh, sign_in.expires_at)
 
     def logout(self, principal: Principal) -> None:
-        """End the sign-in that the caller uses, and so every token of it."""
+        """End the sign-in that the caller uses, and so every token of it. Raises PermissionDenied for an API key."""
+        if principal.key is not None:
+            raise PermissionDenied("An API key does not sign out; it can be revoked.", "not_signed_in")
         with self._unit_of_work() as uow:
             uow.sign_ins.revoke(principal.credential_id, principal.user_id, now())
             uow.commit()
@@ -113,11 +125,17 @@ class AuthService:
         at = now()
         with self._unit_of_work() as uow:
             taken = uow.sign_ins.take_ticket(digest(ticket), session_id, at)
-            principal = uow.sign_ins.principal(taken.sign_in_id, taken.user_id, at) if taken else None
+            principal = self._holder(uow, taken, at) if taken else None
             uow.commit()
         if principal is None:
             raise NotAuthenticated("The ticket is not valid: it counts once, and for a minute.", "invalid_ticket")
         return principal
+
+    def _holder(self, uow: UnitOfWork, ticket: StreamTicketEntity, at: datetime) -> Principal | None:
+        """Who took the ticket, with the sign-in or the API key that they took it with."""
+        if is_key_id(ticket.sign_in_id):
+            return self._keys.principal_in(uow, ticket.sign_in_id, ticket.user_id)
+        return uow.sign_ins.principal(ticket.sign_in_id, ticket.user_id, at)
 
     def _knows(self, user: UserEntity | None, network: str) -> Callable[[], bool]:
         def is_known() -> bool:

@@ -20,7 +20,7 @@ _BEAT_S = 0.4  # from one look at who is to stop to the next
 _LEAST_PAUSE_S = 0.1  # where a beat took longer than that
 _TICK = 2  # beats from one checkpoint to the next: with the time it takes, no text is more than a second behind
 _ALL = 6  # beats from one renewal of leases, and reaping, to the next
-_PURGE_EVERY_S = 60.0
+_MINUTE_S = 60.0  # from one round of what is done every minute to the next
 _SETTLED_WITHIN = timedelta(minutes=3)  # of the end: longer than a title takes, or than an end waits for its database
 
 
@@ -32,17 +32,17 @@ class GenerationKeeper:
         runner: GenerationRunner,
         store: GenerationStore,
         reaper: Reaper,
-        purge: Callable[[], None],
+        every_minute: Sequence[Callable[[], None]],
         observer: Observer = NOBODY,
     ) -> None:
         self._runner = runner
         self._store = store
         self._reaper = reaper
-        self._purge_expired = purge
+        self._every_minute = every_minute
         self._observer = observer
         self._thread: threading.Thread | None = None
         self._reap_from = 0.0
-        self._purge_from = 0.0
+        self._minute_from = 0.0
 
     def start(self) -> None:
         """Begin. To be called in the process that serves, not before it forks."""
@@ -63,7 +63,7 @@ class GenerationKeeper:
         """One round; leases and reaping only with ``all_duties``. A duty that fails does not keep the others."""
         duties = [self._save_texts, self._hear_stops]
         if all_duties:
-            duties = [self._renew_leases, *duties, self._reap, self._sweep, self._purge]
+            duties = [self._renew_leases, *duties, self._reap, self._sweep, *self._due()]
         self._do_all(duties)
 
     def _do_all(self, duties: Sequence[Callable[[], None]]) -> None:
@@ -114,7 +114,8 @@ class GenerationKeeper:
         longest = timedelta(seconds=self._runner.upstream.deadlines.total)
         self._store.ledger.sweep(older_than=longest + _SETTLED_WITHIN)
 
-    def _purge(self) -> None:
-        if time.monotonic() >= self._purge_from:
-            self._purge_from = time.monotonic() + _PURGE_EVERY_S
-            self._purge_expired()
+    def _due(self) -> Sequence[Callable[[], None]]:
+        if time.monotonic() < self._minute_from:
+            return ()
+        self._minute_from = time.monotonic() + _MINUTE_S
+        return self._every_minute

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.account_service import AccountService
+from services.api_key_service import ApiKeyService
 from services.auth_service import AuthService
 from services.books import Books
 from services.chat_service import ChatService
@@ -27,6 +28,7 @@ class Services:
     """One of each; ``close`` ends what still works in the background when all else has ended."""
 
     accounts: AccountService
+    api_keys: ApiKeyService
     auth: AuthService
     books: Books
     chat: ChatService

@@ -13,6 +13,7 @@ from domain.errors import Conflict, PermissionDenied
 from domain.principal import Role
 from models import UserEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
+from services.api_key_service import MadeKey, make_key
 from services.new_users import NewUsers
 from services.passwords import Passwords
 from services.sign_ins import SignedIn, SignIns
@@ -20,6 +21,7 @@ from services.sign_ins import SignedIn, SignIns
 log = structlog.get_logger()
 
 _TOKEN_CHARACTERS = 32  # of base 32: 160 bits
+_FIRST_KEY = "First key"
 
 
 class SetupService:
@@ -42,8 +44,10 @@ class SetupService:
         with self._unit_of_work(writes=False) as uow:
             return not uow.users.is_installed()
 
-    def complete(self, token: str, username: str, password: str, email: str | None, address: str) -> SignedIn:
-        """Make the first administrator and sign in.
+    def complete(
+        self, token: str, username: str, password: str, email: str | None, address: str
+    ) -> tuple[SignedIn, MadeKey]:
+        """Make the first administrator, sign in, and make a first API key.
 
         Raises :class:`Conflict` once it is done, :class:`PermissionDenied` for a wrong token.
         """
@@ -53,12 +57,14 @@ class SetupService:
             log.warning("setup_refused", address=address)
             raise PermissionDenied("This is not the setup token of this installation.", "invalid_setup_token")
         user = self._new_users.make(username, password, email, role=Role.ADMIN)
+        made = make_key(user.id, {"name": _FIRST_KEY}, by=user.id)
         with self._unit_of_work() as uow:
             self._close_with(uow, user)
             signed_in = self._sign_ins.open(uow, user, network_of(address))
+            uow.api_keys.add(made.record)
             uow.commit()
-        log.info("setup_completed", user_id=user.id, address=address)
-        return signed_in
+        log.info("setup_completed", user_id=user.id, key_id=made.record.id, address=address)
+        return signed_in, made
 
     def ensure_admin(self, username: str, password: str) -> None:
         """Complete the setup with this administrator, unless it is done: later changes of the user stay.

@@ -1,6 +1,6 @@
 """Administration of users."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import structlog
@@ -31,8 +31,15 @@ class UserChanges(TypedDict, total=False):
 class UserService:
     """What administrators do with users. Who is no longer admitted is signed out everywhere, at once."""
 
-    def __init__(self, unit_of_work: OpenUnitOfWork, passwords: Passwords, registration: Registration) -> None:
+    def __init__(
+        self,
+        unit_of_work: OpenUnitOfWork,
+        passwords: Passwords,
+        registration: Registration,
+        forget_keys_of: Callable[[str], None],
+    ) -> None:
         self._unit_of_work = unit_of_work
+        self._forget_keys_of = forget_keys_of
         self._passwords = passwords
         self._registration = registration
         self._new_users = NewUsers(passwords)
@@ -78,6 +85,7 @@ class UserService:
             uow.users.flush()
             if "password" in changes or not user.is_active:
                 uow.sign_ins.revoke_all(user_id, now())
+            uow.after_commit(lambda: self._forget_keys_of(user_id))
             uow.commit()
         _log_changes(principal, user_id, changes)
         return user
@@ -89,6 +97,7 @@ class UserService:
             _require_other_admin(uow, user_id)
             if not uow.users.delete(user_id):
                 raise _not_found()
+            uow.after_commit(lambda: self._forget_keys_of(user_id))
             uow.commit()
         log.info("user_deleted", user_id=user_id, by=principal.user_id)
 

@@ -5,10 +5,11 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import AliasChoices, Field, SecretStr
 
 from api.context import client_address, principal, services
-from api.declarations import limited, public, returns
+from api.declarations import any_scope, limited, public, returns, scoped
 from api.message_schemas import Identifier
 from api.schemas import ApiModel, Nothing, ok
 from api.tokens import TokensOut, UserOut, claims_of, mint
+from domain.api_keys import Scope
 from services.auth_service import TICKET_TTL_S
 
 bp = APIBlueprint("auth", __name__, url_prefix="/api/v1/auth", abp_tags=[Tag(name="auth")])
@@ -93,6 +94,7 @@ def logout() -> Response:
 
 
 @bp.get("/me", **returns(UserOut))
+@any_scope
 def me() -> Response:
     """Who is calling."""
     return ok(UserOut.model_validate(services().accounts.me(principal())))
@@ -108,6 +110,7 @@ def change_password(body: PasswordIn) -> Response:
 
 
 @bp.post("/tickets", **returns(TicketOut, 201))
+@scoped(Scope.CHAT)
 def issue_ticket(body: TicketIn) -> Response:
     """A single-use pass to the events of one session, for clients that cannot send headers (EventSource)."""
     ticket = services().auth.issue_ticket(principal(), body.session_id)

@@ -7,12 +7,13 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from api.context import principal, services
-from api.declarations import limited, returns, streams
+from api.declarations import limited, returns, scoped, streams
 from api.idempotency import IdempotencyIn
 from api.message_schemas import AskIn, Identifier, MessageOut, UsageOut, UserMessageIn
 from api.route_headers import note_turn
 from api.schemas import ApiModel, QueryModel, ok
 from api.sse import event_stream
+from domain.api_keys import Scope
 from services.idempotency import Begun
 
 bp = APIBlueprint(
@@ -110,6 +111,7 @@ class SessionUsageOut(ApiModel):
 
 
 @bp.post("", **streams(_EVENTS, instead={200: ChatOut}))
+@scoped(Scope.CHAT)
 @limited("chat")
 def chat(header: IdempotencyIn, body: StreamableChatIn) -> Response:
     """Send a message. The answer comes whole, or as server-sent events with `stream: true`."""
@@ -117,6 +119,7 @@ def chat(header: IdempotencyIn, body: StreamableChatIn) -> Response:
 
 
 @bp.post("/stream", **streams(_EVENTS))
+@scoped(Scope.CHAT)
 @limited("chat")
 def chat_stream(header: IdempotencyIn, body: ChatIn) -> Response:
     """Send a message; the answer comes as server-sent events."""
@@ -124,6 +127,7 @@ def chat_stream(header: IdempotencyIn, body: ChatIn) -> Response:
 
 
 @bp.post("/completion", **returns(ChatOut))
+@scoped(Scope.CHAT)
 @limited("chat")
 def chat_completion(header: IdempotencyIn, body: ChatIn) -> Response:
     """Send a message; the answer comes whole."""
@@ -131,6 +135,7 @@ def chat_completion(header: IdempotencyIn, body: ChatIn) -> Response:
 
 
 @bp.post("/regenerate", **streams(_EVENTS, instead={200: ChatOut}))
+@scoped(Scope.CHAT)
 @limited("chat")
 def regenerate(header: IdempotencyIn, body: RegenerateIn) -> Response:
     """Answer again. The earlier answer stays as an alternative."""
@@ -140,6 +145,7 @@ def regenerate(header: IdempotencyIn, body: RegenerateIn) -> Response:
 
 
 @bp.post("/edit", **streams(_EVENTS, instead={200: ChatOut}))
+@scoped(Scope.CHAT)
 @limited("chat")
 def edit(header: IdempotencyIn, body: EditIn) -> Response:
     """Send a message again in other words. The old one and what followed it stay as an alternative."""
@@ -149,6 +155,7 @@ def edit(header: IdempotencyIn, body: EditIn) -> Response:
 
 
 @bp.post("/choose", **returns(MessageOut))
+@scoped(Scope.CHAT)
 def choose(body: ChooseIn) -> Response:
     """Go on from another alternative of a message."""
     services().sessions.choose(principal(), body.message_id)
@@ -156,6 +163,7 @@ def choose(body: ChooseIn) -> Response:
 
 
 @bp.post("/stop", **returns(StopOut, 200, 202))
+@scoped(Scope.CHAT)
 def stop(body: StopIn) -> Response:
     """Stop an answer: 200 with `stopped` once that is true, else 202 with `stopping`."""
     stopped = services().generations.stop(
@@ -165,6 +173,7 @@ def stop(body: StopIn) -> Response:
 
 
 @bp.get("/usage", **returns(SessionUsageOut))
+@scoped(Scope.CHAT)
 def usage(query: UsageQuery) -> Response:
     """What a session cost."""
     report = services().generations.usage(principal(), query.session_id)

@@ -10,7 +10,7 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import Field
 
 from api.context import principal, services
-from api.declarations import accepts_ticket, limited, returns, streams
+from api.declarations import accepts_ticket, limited, returns, scoped, streams
 from api.idempotency import IdempotencyIn
 from api.message_schemas import Identifier, MessageOut, UserMessageIn
 from api.named_events import NAMED_EVENT, generation_frames, last_place, session_frames
@@ -18,6 +18,7 @@ from api.route_headers import note_turn
 from api.schemas import ApiModel, Nothing, PageOut, PageQuery, QueryModel, ok
 from api.sse import streamed
 from api.v1.sessions import SessionIn, SessionPath
+from domain.api_keys import Scope
 from services.idempotency import Begun
 
 bp = APIBlueprint(
@@ -86,6 +87,7 @@ class BegunOut(ApiModel):
 
 
 @bp.get("/context/conversations", **returns(PageOut[ConversationOut]))
+@scoped(Scope.CHAT)
 def list_conversations(query: PageQuery) -> Response:
     """Your sessions: pinned ones first, then the latest used."""
     page = services().sessions.page(principal(), limit=query.limit, cursor=query.cursor, archived=False, text="")
@@ -93,6 +95,7 @@ def list_conversations(query: PageQuery) -> Response:
 
 
 @bp.post("/context/conversations", **returns(ConversationOut, 201))
+@scoped(Scope.CHAT)
 def create_conversation(body: SessionIn) -> Response:
     """Open a session."""
     session = services().sessions.create(
@@ -102,6 +105,7 @@ def create_conversation(body: SessionIn) -> Response:
 
 
 @bp.get("/context/conversations/<conversation_id>", **returns(ConversationMessagesOut))
+@scoped(Scope.CHAT)
 def get_conversation(path: ConversationPath, query: MessagesQuery) -> Response:
     """One of your sessions, with its messages."""
     session = services().sessions.get(principal(), path.conversation_id)
@@ -112,6 +116,7 @@ def get_conversation(path: ConversationPath, query: MessagesQuery) -> Response:
 
 
 @bp.delete("/context/conversations/<conversation_id>/context", **returns(Nothing))
+@scoped(Scope.CHAT)
 def clear_conversation(path: ConversationPath) -> Response:
     """Let the next prompt start afresh. The history stays."""
     services().sessions.clear_context(principal(), path.conversation_id)
@@ -119,6 +124,7 @@ def clear_conversation(path: ConversationPath) -> Response:
 
 
 @bp.post("/chat/<session_id>", **returns(AnswerOut))
+@scoped(Scope.CHAT)
 @limited("chat")
 def send(path: SessionPath, header: IdempotencyIn, body: UserMessageIn) -> Response:
     """Send a message; the answer comes whole."""
@@ -127,6 +133,7 @@ def send(path: SessionPath, header: IdempotencyIn, body: UserMessageIn) -> Respo
 
 
 @bp.get("/chat/<session_id>/stream", **streams(f"{_EVENTS} As long as you listen.", event=NAMED_EVENT))
+@scoped(Scope.CHAT)
 @accepts_ticket
 def follow(path: SessionPath, query: FeedQuery) -> Response:
     """Follow a session: the generation that runs now and all that begin later, whoever begins them.
@@ -142,6 +149,7 @@ def follow(path: SessionPath, query: FeedQuery) -> Response:
 
 
 @bp.post("/chat/<session_id>/stream", **streams(_EVENTS, instead={202: BegunOut}, event=NAMED_EVENT))
+@scoped(Scope.CHAT)
 @limited("chat")
 def begin(path: SessionPath, header: IdempotencyIn, body: UserMessageIn) -> Response:
     """Send a message; the answer comes as named events.

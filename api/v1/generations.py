@@ -7,11 +7,12 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import Field
 
 from api.context import principal, services
-from api.declarations import returns, streams
+from api.declarations import returns, scoped, streams
 from api.message_schemas import Identifier
 from api.schemas import ApiModel, QueryModel, ok
 from api.sse import event_stream, last_event_id
 from api.v1.chat import StopOut
+from domain.api_keys import Scope
 
 bp = APIBlueprint(
     "generations",
@@ -55,12 +56,14 @@ class GenerationOut(ApiModel):
 
 
 @bp.get("/<generation_id>", **returns(GenerationOut))
+@scoped(Scope.CHAT)
 def get_generation(path: GenerationPath) -> Response:
     """How a generation stands."""
     return ok(GenerationOut.model_validate(services().generations.get(principal(), path.generation_id)))
 
 
 @bp.get("/<generation_id>/events", **streams("The generation's events, from the asked one on."))
+@scoped(Scope.CHAT)
 def generation_events(path: GenerationPath, query: EventsQuery) -> Response:
     """Follow a generation, or read it again: by any number of readers, from any point on."""
     items = services().event_streams.follow(principal(), path.generation_id, last_event_id(query.after))
@@ -68,6 +71,7 @@ def generation_events(path: GenerationPath, query: EventsQuery) -> Response:
 
 
 @bp.post("/<generation_id>/stop", **returns(StopOut, 200, 202))
+@scoped(Scope.CHAT)
 def stop_generation(path: GenerationPath) -> Response:
     """Stop it: 200 with `stopped` once that is true, else 202 with `stopping`."""
     stopped = services().generations.stop(principal(), generation_id=path.generation_id)

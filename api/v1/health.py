@@ -4,9 +4,10 @@ from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
 from api.context import services
-from api.declarations import public, returns
+from api.declarations import public, returns, scoped
 from api.errors import error_response
 from api.schemas import ApiModel, ok
+from domain.api_keys import Scope
 
 bp = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 
@@ -42,6 +43,7 @@ def ready() -> Response:
 
 
 @bp.get("/api/v1/settings/health", **returns(HealthOut))
+@scoped(Scope.READ)
 def settings_health() -> Response:
     """The state of every part, whatever it is."""
     return ok(HealthOut(parts=dict(services().health.check().parts)))

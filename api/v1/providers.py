@@ -4,8 +4,9 @@ from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
 from api.context import services
-from api.declarations import returns
+from api.declarations import returns, scoped
 from api.schemas import ApiModel, ok
+from domain.api_keys import Scope
 
 bp = APIBlueprint(
     "providers",
@@ -48,6 +49,7 @@ class ProvidersOut(ApiModel):
 
 
 @bp.get("", **returns(ProvidersOut))
+@scoped(Scope.READ)
 def list_providers() -> Response:
     """The providers that can be called, the default one first."""
     return ok(ProvidersOut(items=[ProviderOut.model_validate(one) for one in services().providers.all()]))

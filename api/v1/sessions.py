@@ -8,9 +8,10 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import AliasChoices, Field
 
 from api.context import principal, services
-from api.declarations import returns
+from api.declarations import returns, scoped
 from api.message_schemas import ConfigIn, Identifier, MaxTokens, MessageOut, Name, SystemPrompt, Temperature
 from api.schemas import ApiModel, Nothing, PageOut, PageQuery, ok
+from domain.api_keys import Scope
 from services.session_service import SessionSettings
 
 bp = APIBlueprint(
@@ -82,6 +83,7 @@ class SessionsQuery(PageQuery):
 
 
 @bp.get("", **returns(PageOut[SessionOut]))
+@scoped(Scope.CHAT)
 def list_sessions(query: SessionsQuery) -> Response:
     """Your sessions: pinned ones first, then the latest used."""
     page = services().sessions.page(
@@ -91,6 +93,7 @@ def list_sessions(query: SessionsQuery) -> Response:
 
 
 @bp.post("", **returns(SessionOut, 201))
+@scoped(Scope.CHAT)
 def create_session(body: SessionIn) -> Response:
     """Open a session."""
     settings = SessionSettings(body.system_prompt, body.temperature, body.max_tokens)
@@ -101,12 +104,14 @@ def create_session(body: SessionIn) -> Response:
 
 
 @bp.get("/<session_id>", **returns(SessionOut))
+@scoped(Scope.CHAT)
 def get_session(path: SessionPath) -> Response:
     """One of your sessions."""
     return ok(SessionOut.model_validate(services().sessions.get(principal(), path.session_id)))
 
 
 @bp.put("/<session_id>", **returns(SessionOut))
+@scoped(Scope.CHAT)
 def update_session(path: SessionPath, body: SessionChanges) -> Response:
     """Change a session: its title, who answers and how, pinned, archived."""
     session = services().sessions.update(principal(), path.session_id, body.changes())
@@ -114,6 +119,7 @@ def update_session(path: SessionPath, body: SessionChanges) -> Response:
 
 
 @bp.delete("/<session_id>", **returns(Nothing))
+@scoped(Scope.CHAT)
 def delete_session(path: SessionPath) -> Response:
     """Delete a session with all its messages; an answer that is running in it is stopped."""
     services().sessions.delete(principal(), path.session_id)
@@ -121,6 +127,7 @@ def delete_session(path: SessionPath) -> Response:
 
 
 @bp.get("/<session_id>/messages", **returns(PageOut[MessageOut]))
+@scoped(Scope.CHAT)
 def list_messages(path: SessionPath, query: PageQuery) -> Response:
     """The messages of the chosen branch, oldest first."""
     page = services().sessions.messages(principal(), path.session_id, limit=query.limit, cursor=query.cursor)
@@ -128,6 +135,7 @@ def list_messages(path: SessionPath, query: PageQuery) -> Response:
 
 
 @bp.delete("/<session_id>/context", **returns(Nothing))
+@scoped(Scope.CHAT)
 def clear_context(path: SessionPath) -> Response:
     """Let the next prompt start afresh. The history stays."""
     services().sessions.clear_context(principal(), path.session_id)

@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 
 from api.context import client_address, services
 from api.declarations import limited, public, returns
+from api.key_schemas import NewKeyOut
 from api.schemas import ApiModel, ok
 from api.tokens import TokensOut, mint
 
@@ -27,6 +28,12 @@ class SetupIn(ApiModel):
     email: str | None = Field(None, max_length=300)
 
 
+class SetupOut(TokensOut):
+    """The tokens of the first sign-in, and a first API key, which nobody can tell again."""
+
+    api_key: NewKeyOut
+
+
 @bp.get("", **returns(SetupStateOut))
 @public
 def state() -> Response:
@@ -34,12 +41,15 @@ def state() -> Response:
     return ok(SetupStateOut(initialized=not services().setup.is_open()))
 
 
-@bp.post("", **returns(TokensOut, 201))
+@bp.post("", **returns(SetupOut, 201))
 @public
 @limited("auth")
 def complete(body: SetupIn) -> Response:
-    """Make the first administrator and sign in. Once done, this is closed for ever (409 `setup_closed`)."""
-    signed_in = services().setup.complete(
+    """Make the first administrator, sign in, and make a first API key.
+
+    Once done, this is closed for ever: 409 `setup_closed`.
+    """
+    signed_in, made = services().setup.complete(
         body.token, body.username, body.password.get_secret_value(), body.email, client_address()
     )
-    return ok(mint(signed_in), 201)
+    return ok(SetupOut(**mint(signed_in).model_dump(), api_key=NewKeyOut.of(made)), 201)

@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from api.budget_schemas import BudgetsOut
 from api.context import principal, services
-from api.declarations import partly_admin, returns
+from api.declarations import partly_admin, returns, scoped
 from api.message_schemas import Identifier
 from api.schemas import ApiModel, QueryModel, ok
+from domain.api_keys import Scope
 from domain.clock import now
 from domain.money import amount_in_usd
 from domain.reports import Grouping, Used
@@ -89,6 +90,7 @@ class UsageReportOut(ApiModel):
 
 
 @bp.get("", **returns(UsageReportOut))
+@scoped(Scope.READ)
 @partly_admin
 def usage(query: UsageReportQuery) -> Response:
     """What you have used, and how your budgets stand; for administrators also what others have."""

@@ -96,7 +96,7 @@ def test_the_document_and_the_routes_are_the_same_set(app: OpenAPI) -> None:
 
 def test_the_document_tells_who_may_call(app: OpenAPI) -> None:
     for route, operation in operations(app):
-        closed = [{"bearer": []}]
+        closed = [{"bearer": []}, {"api_key": []}]
         if route.path == "/api/v1/chat/{session_id}/stream" and route.method == "GET":
             closed.append({"ticket": []})
         if route.path == "/metrics":

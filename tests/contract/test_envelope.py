@@ -29,6 +29,7 @@ CREATED = {
     "POST /api/v1/auth/register",
     "POST /api/v1/auth/tickets",
     "POST /api/v1/context/conversations",
+    "POST /api/v1/keys",
     "POST /api/v1/sessions",
     "POST /api/v1/setup",
     "POST /api/v1/users",
@@ -37,6 +38,7 @@ CREATED = {
 MODEL = {"provider": "echo", "model": "echo"}
 METRICS_TOKEN = "a-token-for-metrics-in-tests-0123456789"
 BUDGETS = {"day": {"requests": 200}}
+KEY = {"name": "mine", "requests_per_minute": 60}
 PRICE = MODEL | {"input": "2.5", "output": "10"}
 
 
@@ -52,6 +54,7 @@ class Scene:
             turn = Actor.ok(self.actor.post("/api/v1/chat", {"message": "hello"}))
             self.ids |= dict.fromkeys(("session_id", "conversation_id"), turn["session_id"])
             self.ids |= {"generation_id": turn["generation_id"], "message_id": turn["message"]["parent_id"]}
+            self.ids |= {"key_id": Actor.ok(self.actor.post("/api/v1/keys", KEY), 201)["id"]}
             self.ids |= {"user_id": add_user(self.actor, app, "grace").id}
             Actor.ok(self.actor.put("/api/v1/prices", PRICE))
             Actor.ok(self.actor.put(f"/api/v1/users/{self.ids['user_id']}/budgets", BUDGETS))
@@ -73,6 +76,7 @@ QUERIES: dict[str, Callable[[Scene], dict[str, str]]] = {
 }
 # What each route that takes a body needs to succeed. A new route needs a line here.
 BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
+    "PATCH /api/v1/keys/{key_id}": lambda _: KEY,
     "PATCH /api/v1/users/{user_id}": lambda _: {"email": "grace@example.org"},
     "POST /api/v1/auth/login": lambda _: {"username": "ada", "password": PASSWORD},
     "POST /api/v1/auth/logout": lambda _: {},
@@ -90,6 +94,7 @@ BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "POST /api/v1/chat/{session_id}/stream": lambda _: {"message": "hello"},
     "POST /api/v1/context/conversations": lambda _: {},
     "POST /api/v1/generations/{generation_id}/stop": lambda _: {},
+    "POST /api/v1/keys": lambda _: KEY,
     "POST /api/v1/sessions": lambda _: {"title": "mine"},
     "POST /api/v1/setup": lambda scene: {
         "token": scene.app.extensions["unichat"].setup.setup_token,
@@ -104,6 +109,7 @@ BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
 }
 # Routes whose body may be empty.
 OPTIONAL = {
+    "PATCH /api/v1/keys/{key_id}",
     "PATCH /api/v1/users/{user_id}",
     "POST /api/v1/sessions",
     "PUT /api/v1/sessions/{session_id}",

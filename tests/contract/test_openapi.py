@@ -90,6 +90,9 @@ class World:
         if label.startswith("POST /api/v1/users"):
             self._made += 1
             return {"username": f"made-{self._made}", "password": PASSWORD, "email": None}
+        if "/api/v1/keys" in label:
+            oneself = {"user_id": None} if label.startswith("POST") else {}
+            return {"expires_at": None, "addresses": ["10.0.0.0/8"]} | oneself
         if label == "PUT /api/v1/prices":
             return {"input": "0.5", "output": 1, "cached_input": None, "reasoning": None, "image": None}
         if label.startswith("POST /api/v1/chat"):
@@ -110,7 +113,9 @@ class World:
         body = {"username": f"made-{self._made}", "password": PASSWORD}
         made = Actor.ok(self.callers["admin"].post("/api/v1/users", body), 201)["id"]
         Actor.ok(self.callers["admin"].put(f"/api/v1/users/{made}/budgets", {"day": {"requests": 1}}))
+        key = Actor.ok(self.callers[caller].post("/api/v1/keys", {"name": "mine"}), 201)
         return {
+            "key_id": key["id"],
             "session_id": turn["session_id"],
             "conversation_id": turn["session_id"],
             "generation_id": turn["generation_id"],

@@ -12,8 +12,10 @@ from flask_openapi import OpenAPI
 from domain.errors import LimitExceeded, NotAuthenticated
 from repositories.database import Database, engine_options
 from repositories.rate_counter import RateCounter
+from repositories.signals import NoSignals
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork, unit_of_work_on
 from services.auth_service import AuthService
+from services.key_checker import KeyChecker
 from services.login_guard import LoginGuard
 from services.passwords import Passwords
 from services.sign_ins import SignedIn, SignIns
@@ -39,7 +41,13 @@ def offload() -> CountingOffload:
 
 
 def _service(unit_of_work: OpenUnitOfWork, offload: CountingOffload) -> AuthService:
-    return AuthService(unit_of_work, Passwords(offload), LoginGuard(RateCounter()), SignIns(3600))
+    return service_on(unit_of_work, offload, SignIns(3600))
+
+
+def service_on(unit_of_work: OpenUnitOfWork, offload: CountingOffload, sign_ins: SignIns) -> AuthService:
+    counter = RateCounter()
+    keys = KeyChecker(unit_of_work, NoSignals(), counter)
+    return AuthService(unit_of_work, Passwords(offload), LoginGuard(counter), sign_ins, keys)
 
 
 @pytest.fixture
@@ -154,7 +162,7 @@ def test_a_later_use_of_an_older_token_is_a_theft_and_ends_the_sign_in(auth: Aut
 def test_sign_ins_and_tickets_that_expired_are_cleaned_up(
     auth: AuthService, unit_of_work: OpenUnitOfWork, offload: CountingOffload, admin: Actor
 ) -> None:
-    expired = AuthService(unit_of_work, Passwords(offload), LoginGuard(RateCounter()), SignIns(-1))
+    expired = service_on(unit_of_work, offload, SignIns(-1))
     old = expired.login("ada", PASSWORD, "192.0.2.99")
 
     auth.login("ada", PASSWORD, ADDRESS)
