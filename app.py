@@ -64,6 +64,7 @@ from services.sign_ins import SignIns
 from services.target_gate import TargetGate
 from services.title_service import TitleService
 from services.tokenizer import Tokenizer
+from services.turn_opener import TurnOpener
 from services.turn_plan import TurnPlanner
 from services.upstream import Upstream
 from services.user_service import UserService
@@ -156,14 +157,13 @@ def _services(
     upstream = Upstream(providers, gate, planner, _deadlines(settings), observer=metrics.observer)
     titles = TitleService(unit_of_work, providers, books.ledger, on=settings.AUTO_TITLE)
     runner = _runner(settings, shared, upstream, store, titles, feed, metrics)
+    opener = TurnOpener(unit_of_work, runner, books.ledger, key_limiter, shared.worker)
     return Services(
         accounts=accounts,
         api_keys=keys,
         auth=auth,
         books=books,
-        chat=ChatService(
-            unit_of_work, chooser, planner, runner, shared.worker, most, limits, idempotency, books.ledger, key_limiter
-        ),
+        chat=ChatService(unit_of_work, chooser, planner, opener, most, limits, idempotency),
         close=shared.close,
         completions=CompletionService(unit_of_work, chooser, planner, upstream, books.ledger, key_limiter),
         event_streams=event_streams,

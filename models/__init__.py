@@ -12,6 +12,7 @@ from models.ledger import LedgerEntity
 from models.message import MessageEntity
 from models.price import PriceEntity
 from models.registered_model import RegisteredModelEntity
+from models.response import ResponseEntity
 from models.session import SessionEntity
 from models.stamp import StampEntity
 from models.user import InstallationEntity, SignInEntity, StreamTicketEntity, UserEntity
@@ -26,6 +27,7 @@ __all__ = [
     "MessageEntity",
     "PriceEntity",
     "RegisteredModelEntity",
+    "ResponseEntity",
     "SessionEntity",
     "SignInEntity",
     "StampEntity",

@@ -1,25 +1,27 @@
-"""Chat sessions."""
+"""Sessions."""
 
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain.sessions import SessionKind
 from models.database import Base, Code, Id, LongText
 
 
 class SessionEntity(Base):
-    """One chat of one user.
+    """One chat of one user; or what holds a single turn that is no chat (any other ``kind``), shown to nobody.
 
     ``context_start`` is the first message position that still goes into the prompt (raised by clearing the context).
     ``upstream_state`` is what the provider's adapter wants back in the next request, with the provider that said it.
     """
 
     __tablename__ = "sessions"
-    __table_args__ = (sa.Index(None, "user_id", "archived", "pinned", "updated_at", "id"),)
+    __table_args__ = (sa.Index(None, "user_id", "kind", "archived", "pinned", "updated_at", "id"),)
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     user_id: Mapped[Id] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    kind: Mapped[Code] = mapped_column(server_default=SessionKind.CHAT)
     title: Mapped[str]
     title_source: Mapped[Code]
     provider: Mapped[Code | None]

@@ -1,4 +1,4 @@
-"""Chat sessions of an owner."""
+"""Sessions of an owner."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from domain.paging import Page
+from domain.sessions import SessionKind
 from models import MessageEntity, SessionEntity
 from models.database import UtcDateTime
 from repositories.paging import decode_cursor, page_of
@@ -26,14 +27,20 @@ class SessionRepository:
         self._session.add(entity)
         self._session.flush()
 
-    def get(self, session_id: str, user_id: str) -> SessionEntity | None:
-        """The session, if it is this user's."""
-        query = sa.select(SessionEntity).where(SessionEntity.id == session_id, SessionEntity.user_id == user_id)
+    def get(self, session_id: str, user_id: str, *, kind: SessionKind = SessionKind.CHAT) -> SessionEntity | None:
+        """The session, if it is this user's and of that kind."""
+        query = sa.select(SessionEntity).where(
+            SessionEntity.id == session_id, SessionEntity.user_id == user_id, SessionEntity.kind == kind
+        )
         return self._session.scalar(query, execution_options={"populate_existing": True})
 
     def page(self, user_id: str, *, limit: int, cursor: str | None, archived: bool, text: str) -> Page[SessionEntity]:
-        """Pinned ones first, then the latest used; ``text`` is looked for in titles and messages."""
-        query = sa.select(SessionEntity).where(SessionEntity.user_id == user_id, SessionEntity.archived == archived)
+        """Chats: pinned ones first, then the latest used; ``text`` is looked for in titles and messages."""
+        query = sa.select(SessionEntity).where(
+            SessionEntity.user_id == user_id,
+            SessionEntity.kind == SessionKind.CHAT,
+            SessionEntity.archived == archived,
+        )
         if text:
             query = query.where(_mentions(user_id, text))
         if cursor:
@@ -71,9 +78,11 @@ class SessionRepository:
         )
         return self._changed(query.values(title=title, title_source=source))
 
-    def delete(self, session_id: str, user_id: str) -> bool:
-        """Delete it with all that hangs on it; whether there was such a session of this user."""
-        query = sa.delete(SessionEntity).where(SessionEntity.id == session_id, SessionEntity.user_id == user_id)
+    def delete(self, session_id: str, user_id: str, *, kind: SessionKind = SessionKind.CHAT) -> bool:
+        """Delete it with all that hangs on it; whether there was such a session of this user and of that kind."""
+        query = sa.delete(SessionEntity).where(
+            SessionEntity.id == session_id, SessionEntity.user_id == user_id, SessionEntity.kind == kind
+        )
         return self._changed(query)
 
     def _changed(self, query: Any) -> bool:

@@ -15,6 +15,7 @@ from repositories.ledger_repository import LedgerRepository
 from repositories.message_repository import MessageRepository
 from repositories.price_repository import PriceRepository
 from repositories.registered_model_repository import RegisteredModelRepository
+from repositories.response_repository import ResponseRepository
 from repositories.session_repository import SessionRepository
 from repositories.sign_in_repository import SignInRepository
 from repositories.stamp_repository import StampRepository
@@ -34,6 +35,7 @@ class UnitOfWork:
         self.sessions = SessionRepository(session)
         self.messages = MessageRepository(session)
         self.generations = GenerationRepository(session)
+        self.responses = ResponseRepository(session)
         self.claims = ClaimRepository(session)
         self.ledger = LedgerRepository(session)
         self.prices = PriceRepository(session)

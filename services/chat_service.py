@@ -6,26 +6,22 @@ from datetime import datetime
 from itertools import dropwhile
 
 from domain.chat import ChatRequest, PromptMessage
-from domain.clock import now
-from domain.errors import Conflict, InvalidInput, LimitExceeded, NotFound
+from domain.errors import Conflict, InvalidInput, NotFound
 from domain.generation import GenerationStatus
 from domain.messages import Message, MessageRole, Part, parts_from, text_of
 from domain.principal import Principal
 from models import MessageEntity, SessionEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.event_stream_service import Item
-from services.generation_runner import GenerationRunner, Live
-from services.generation_store import LEASE
+from services.generation_runner import Live
 from services.idempotency import Begun, Claim, Idempotency
-from services.key_limiter import Held, KeyLimiter, tokens_to_hold
-from services.ledger import Ledger
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
 from services.prompt_builder import without_reasoning
 from services.session_service import SessionSettings, new_session, title_from_words
-from services.turn import Turn
-from services.turn_plan import Plan, TurnPlanner
-from services.turn_rows import Place, answer_at, booking_of, generation_of, user_message_at
+from services.turn_opener import Opening, TurnOpener, check_streams
+from services.turn_plan import TurnPlanner
+from services.turn_rows import Place
 
 _HISTORY = 400  # messages of the branch that are looked at for a prompt
 
@@ -47,24 +43,18 @@ class ChatService:
         unit_of_work: OpenUnitOfWork,
         chooser: ModelChooser,
         planner: TurnPlanner,
-        runner: GenerationRunner,
-        owner: str,
+        opener: TurnOpener,
         max_streams_per_user: int,
         limits: MessageLimits,
         idempotency: Idempotency,
-        ledger: Ledger,
-        key_limiter: KeyLimiter,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._chooser = chooser
         self._planner = planner
-        self._runner = runner
-        self._owner = owner
+        self._opener = opener
         self._max_streams_per_user = max_streams_per_user
         self._limits = limits
         self._idempotency = idempotency
-        self._ledger = ledger
-        self._key_limiter = key_limiter
 
     def send(
         self,
@@ -167,14 +157,16 @@ class ChatService:
         self, principal: Principal, place: Place, asked: Asked, parts: list[Part] | None, claim: Claim | None
     ) -> Live:
         """Store the turn (``parts`` is the user's message, None to answer the existing one) and start to answer it."""
-        self._runner.check_open()
+        self._opener.check()
         session = place.session
         wanted = self._chooser.resolve(principal, *_asked_model(asked, session), usual=session.provider)
         request = _request(principal, place, asked.settings, self._history(principal, place, parts))
         plan = self._planner.plan(wanted, request, session.upstream_provider)
-        turn = self._store(principal, place, plan, parts, claim)
-        with turn.held:
-            return self._runner.submit(turn)
+        unnamed = session.title_source in ("none", "words")
+        opening = Opening(principal, place, plan, parts, names_session=unnamed, claim=claim)
+        return self._opener.open(
+            opening, lambda uow, generation: self._store(uow, principal, place, parts, generation.created_at)
+        )
 
     def _history(self, principal: Principal, place: Place, parts: list[Part] | None) -> list[PromptMessage]:
         history = []
@@ -194,55 +186,17 @@ class ChatService:
         return list(dropwhile(lambda message: message.role is not MessageRole.USER, said))
 
     def _store(
-        self, principal: Principal, place: Place, plan: Plan, parts: list[Part] | None, claim: Claim | None
-    ) -> Turn:
-        session, choice, moment = place.session, plan.first, now()
-        question = None if parts is None else user_message_at(principal, place, parts)
-        answer = answer_at(principal, place, choice, question)
-        generation = generation_of(answer, choice, self._owner)
-        title = title_from_words(text_of(parts or []))
-        booking = booking_of(generation, principal.key, plan.public_model)
-        hold = self._ledger.prepare(booking, choice.provider, choice.model, plan.request)
-        with self._held(principal, plan, hold.entry.prompt_tokens or 0) as held, self._unit_of_work() as uow:
-            self._check_streams(uow, principal)
-            if place.is_new:
-                uow.sessions.add(session)
-            else:
-                _take_place(uow, principal, place, moment)
-            if title and session.title_source == "none":
-                uow.sessions.set_title(session.id, principal.user_id, title, "words", over=("none",))
-            uow.messages.add(*([question] if question else []), answer)
-            uow.generations.add(generation, LEASE)
-            self._ledger.reserve(uow, hold)
-            if claim is not None:
-                uow.claims.add(claim.entity(generation), moment)  # last: who waits for it holds all else that it needs
-            uow.commit()
-        return Turn(
-            generation_id=generation.id,
-            message_id=answer.id,
-            session_id=session.id,
-            user_id=principal.user_id,
-            epoch=generation.epoch,
-            provider=choice.provider,
-            request=plan.request,
-            context_limit=choice.model.context_window,
-            plan=plan,
-            hold=hold,
-            created_at=moment,
-            position=answer.position or 0,
-            wants_title=session.title_source in ("none", "words") and answer.position == 1,
-            is_alternative=place.rewinds,
-            held=held,
-        )
-
-    def _held(self, principal: Principal, plan: Plan, prompt: int) -> Held:
-        longest = plan.request.max_tokens and min(plan.request.max_tokens, plan.first.model.max_output)
-        return self._key_limiter.hold(principal.key, tokens_to_hold(principal.key, prompt, longest))
-
-    def _check_streams(self, uow: UnitOfWork, principal: Principal) -> None:
-        # Not under a lock: turns that begin at the very same moment may pass together.
-        if uow.generations.count_running(principal.user_id) >= self._max_streams_per_user:
-            raise LimitExceeded("Too many answers are running at once.", "too_many_streams", retry_after=5)
+        self, uow: UnitOfWork, principal: Principal, place: Place, parts: list[Part] | None, moment: datetime
+    ) -> None:
+        """Make the turn's place in its session ready."""
+        session, title = place.session, title_from_words(text_of(parts or []))
+        check_streams(uow, principal, self._max_streams_per_user)
+        if place.is_new:
+            uow.sessions.add(session)
+        else:
+            _take_place(uow, principal, place, moment)
+        if title and session.title_source == "none":
+            uow.sessions.set_title(session.id, principal.user_id, title, "words", over=("none",))
 
 
 def _take_place(uow: UnitOfWork, principal: Principal, place: Place, moment: datetime) -> None:

@@ -11,6 +11,7 @@ from domain.identifiers import new_id
 from domain.messages import Message
 from domain.paging import Page
 from domain.principal import Principal
+from domain.sessions import SessionKind
 from models import MessageEntity, SessionEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.generation_runner import GenerationRunner
@@ -40,13 +41,19 @@ def title_from_words(text: str) -> str:
 
 
 def new_session(
-    principal: Principal, settings: SessionSettings, provider: str | None, model: str | None, title: str
+    principal: Principal,
+    settings: SessionSettings,
+    provider: str | None,
+    model: str | None,
+    title: str,
+    kind: SessionKind = SessionKind.CHAT,
 ) -> SessionEntity:
     """A session that is not stored yet."""
     moment = now()
     return SessionEntity(
         id=new_id("sess"),
         user_id=principal.user_id,
+        kind=kind,
         title=title or UNTITLED,
         title_source="words" if title else "none",
         provider=provider,
@@ -60,6 +67,22 @@ def new_session(
         created_at=moment,
         updated_at=moment,
     )
+
+
+def remove_session(
+    unit_of_work: OpenUnitOfWork, runner: GenerationRunner, principal: Principal, session_id: str, kind: SessionKind
+) -> None:
+    """Delete a session of that kind with all that hangs on it; an answer that is running in it is stopped."""
+    with unit_of_work() as uow:
+        # Begins with a change of the session's row: it is the lock under which its turns queue.
+        uow.sessions.update(session_id, principal.user_id, updated_at=now())
+        running = uow.generations.running_in(session_id, principal.user_id)
+        if not uow.sessions.delete(session_id, principal.user_id, kind=kind):
+            raise NotFound("There is no such session.", "session_not_found")
+        uow.commit()
+    live = runner.get(running.id) if running else None
+    if live is not None:
+        live.stop(EndReason.USER_STOP)
 
 
 class SessionService:
@@ -120,22 +143,13 @@ class SessionService:
 
     def delete(self, principal: Principal, session_id: str) -> None:
         """Delete a session with all its messages; an answer that is running in it is stopped."""
-        with self._unit_of_work() as uow:
-            # Begins with a change of the session's row: it is the lock under which its turns queue.
-            if not uow.sessions.update(session_id, principal.user_id, updated_at=now()):
-                raise NotFound("There is no such session.", "session_not_found")
-            running = uow.generations.running_in(session_id, principal.user_id)
-            uow.sessions.delete(session_id, principal.user_id)
-            uow.commit()
-        live = self._runner.get(running.id) if running else None
-        if live is not None:
-            live.stop(EndReason.USER_STOP)
+        remove_session(self._unit_of_work, self._runner, principal, session_id, SessionKind.CHAT)
 
     def clear_context(self, principal: Principal, session_id: str) -> None:
         """Let the prompt start afresh after the last message. The history stays."""
         with self._unit_of_work() as uow:
-            if not uow.sessions.update(session_id, principal.user_id, updated_at=now()):
-                raise NotFound("There is no such session.", "session_not_found")
+            uow.sessions.update(session_id, principal.user_id, updated_at=now())  # first: it is the lock
+            _own(uow, principal, session_id)
             last = uow.messages.last(session_id, principal.user_id)
             start = 0 if last is None else (last.position or 0) + 1
             uow.sessions.update(
@@ -156,6 +170,8 @@ class SessionService:
         """One message, chosen or not."""
         with self._unit_of_work(writes=False) as uow:
             row = _message(uow, principal, message_id)
+            if uow.sessions.get(row.session_id, principal.user_id) is None:  # it is hidden
+                raise NotFound("There is no such message.", "message_not_found")
             siblings = uow.messages.siblings(row.session_id, principal.user_id, {row.parent_id})
         return message_view(row, siblings.get(row.parent_id))
 
