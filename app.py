@@ -46,6 +46,7 @@ from services.generation_runner import GenerationRunner, StreamOptions
 from services.generation_service import GenerationService
 from services.generation_store import GenerationStore
 from services.health_service import HealthService
+from services.hidden_turns import HiddenTurns
 from services.idempotency import Idempotency
 from services.key_checker import KeyChecker
 from services.key_limiter import KeyLimiter
@@ -56,6 +57,7 @@ from services.passwords import Passwords
 from services.provider_service import ProviderService
 from services.reaper import Reaper
 from services.registry import Services
+from services.response_service import ResponseService
 from services.route_service import RouteService
 from services.session_feed import SessionFeed
 from services.session_service import SessionService
@@ -157,7 +159,9 @@ def _services(
     upstream = Upstream(providers, gate, planner, _deadlines(settings), observer=metrics.observer)
     titles = TitleService(unit_of_work, providers, books.ledger, on=settings.AUTO_TITLE)
     runner = _runner(settings, shared, upstream, store, titles, feed, metrics)
+    generations = GenerationService(unit_of_work, runner, shared.event_log)
     opener = TurnOpener(unit_of_work, runner, books.ledger, key_limiter, shared.worker)
+    hidden = HiddenTurns(unit_of_work, chooser, planner, opener, runner, most)
     return Services(
         accounts=accounts,
         api_keys=keys,
@@ -168,12 +172,13 @@ def _services(
         completions=CompletionService(unit_of_work, chooser, planner, upstream, books.ledger, key_limiter),
         event_streams=event_streams,
         feed=feed,
-        generations=GenerationService(unit_of_work, runner, shared.event_log),
+        generations=generations,
         health=HealthService({"database": database.ping}, providers, _helpers(database, shared)),
         keeper=GenerationKeeper(runner, store, reaper, [idempotency.purge, keys.checker.note_uses], metrics.observer),
         key_limiter=key_limiter,
         metrics_text=metrics.text,
         providers=ProviderService(providers),
+        responses=ResponseService(unit_of_work, hidden, generations, event_streams, idempotency),
         routes=RouteService(providers, routes, gate.breakers),
         runner=runner,
         sessions=SessionService(unit_of_work, runner, chooser),

@@ -48,7 +48,7 @@ class ResponseRepository:
         further = further.join(links, before.id == links.c.previous_response_id)
         links = links.union_all(further.where(before.user_id == user_id, links.c.depth < limit))
         query = self._joined(user_id).join(links, links.c.id == ResponseEntity.id).order_by(links.c.depth.desc())
-        return [ResponseRow(*row.tuple()) for row in self._session.execute(query)]
+        return [ResponseRow(one, of, says) for one, of, says in self._session.execute(query)]
 
     def is_continued(self, response_id: str, user_id: str) -> bool:
         """Whether another response goes on from it."""
@@ -60,7 +60,7 @@ class ResponseRepository:
     def _one(self, condition: sa.ColumnElement[bool], user_id: str) -> ResponseRow | None:
         query = self._joined(user_id).where(condition)
         row = self._session.execute(query, execution_options={"populate_existing": True}).first()
-        return ResponseRow(*row.tuple()) if row else None
+        return ResponseRow(row[0], row[1], row[2]) if row else None
 
     def _joined(self, user_id: str) -> sa.Select[ResponseEntity, GenerationEntity, MessageEntity]:
         return (

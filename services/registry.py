@@ -16,6 +16,7 @@ from services.generation_service import GenerationService
 from services.health_service import HealthService
 from services.key_limiter import KeyLimiter
 from services.provider_service import ProviderService
+from services.response_service import ResponseService
 from services.route_service import RouteService
 from services.session_feed import SessionFeed
 from services.session_service import SessionService
@@ -42,6 +43,7 @@ class Services:
     key_limiter: KeyLimiter
     metrics_text: Callable[[], bytes]
     providers: ProviderService
+    responses: ResponseService
     routes: RouteService
     runner: GenerationRunner
     sessions: SessionService

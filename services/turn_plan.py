@@ -79,13 +79,14 @@ class TurnPlanner:
         """
         model = choice.model
         self._providers[choice.provider].check(asked)
+        state = asked.upstream_state if state_of == choice.provider else ""
         if asked.whole:
-            return replace(asked, model=model.name)
+            return replace(asked, model=model.name, upstream_state=state)
         own = replace(
             asked,
             model=model.name,
             messages=asked.messages if model.capabilities.vision else _for_the_blind(model.name, asked.messages),
-            upstream_state=asked.upstream_state if state_of == choice.provider else "",
+            upstream_state=state,
         )
         return fit(own, window=model.context_window, max_output=model.max_output, count=self._count)
 

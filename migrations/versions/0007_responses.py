@@ -17,8 +17,8 @@ from migrations.steps import (
     required,
 )
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
