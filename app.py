@@ -56,8 +56,10 @@ from services.model_choice import ModelChooser
 from services.passwords import Passwords
 from services.provider_service import ProviderService
 from services.reaper import Reaper
+from services.refresher import Refresher
 from services.registry import Services
 from services.response_service import ResponseService
+from services.route_book import RouteBook
 from services.route_service import RouteService
 from services.session_feed import SessionFeed
 from services.session_service import SessionService
@@ -109,6 +111,7 @@ def create_app(
     metrics.watch(Readings(runner.count, database.connections, breakers, helpers, shared.lags))
     app.extensions |= {"unichat": services, "metrics": metrics}
     _prepare_users(settings, services, database)
+    services.refresher.refresh()
     init_gateway(app, settings, shared.counter, metrics.observer)
     return app
 
@@ -142,11 +145,11 @@ def _helpers(database: Database, shared: Sharing) -> Mapping[str, Callable[[], N
 def _services(
     settings: Settings, database: Database, shared: Sharing, declared: _Declared, metrics: Metrics
 ) -> Services:
-    providers, routes, prices = declared
-    unit_of_work = unit_of_work_on(database)
+    providers, unit_of_work = declared.providers, unit_of_work_on(database)
+    refresher, routes = _kept_fresh(unit_of_work, declared, metrics)
     auth, accounts, setup, users, keys = _identity(settings, unit_of_work, shared)
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
-    books = Books.open(unit_of_work, tokenizer, providers, prices, metrics.observer)
+    books = Books.open(unit_of_work, tokenizer, providers, declared.prices, metrics.observer)
     store = GenerationStore(unit_of_work, books.ledger, shared.worker, metrics.observer)
     reaper = Reaper(unit_of_work, shared.event_log, books.ledger, metrics.observer)
     limits = _message_limits(settings)
@@ -178,8 +181,9 @@ def _services(
         key_limiter=key_limiter,
         metrics_text=metrics.text,
         providers=ProviderService(providers),
+        refresher=refresher,
         responses=ResponseService(unit_of_work, hidden, generations, event_streams, idempotency),
-        routes=RouteService(providers, routes, gate.breakers),
+        routes=RouteService(unit_of_work, providers, routes, gate.breakers, refresher),
         runner=runner,
         sessions=SessionService(unit_of_work, runner, chooser),
         setup=setup,
@@ -201,6 +205,13 @@ def _runner(
     return GenerationRunner(
         upstream, shared.event_log, store, options, titles.after_answer, announce, shared.signals, observer
     )
+
+
+def _kept_fresh(unit_of_work: OpenUnitOfWork, declared: _Declared, metrics: Metrics) -> tuple[Refresher, RouteBook]:
+    """What workers have in memory of what administrators set."""
+    refresher, routes = Refresher(unit_of_work), RouteBook(declared.routes, metrics.name_targets)
+    refresher.watch("routes", routes.reload)
+    return refresher, routes
 
 
 def _tracing(settings: Settings) -> Sequence[Observer]:

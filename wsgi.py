@@ -14,5 +14,6 @@ try:
 except (ConfigurationError, ConfigError, AppError, OSError) as error:
     sys.stderr.write(f"\nUniChat cannot start. {error}\n\n")
     sys.exit(_BOOT_ERROR)
+app.extensions["unichat"].refresher.start()
 app.extensions["unichat"].keeper.start()
 app.extensions["metrics"].start()

@@ -22,6 +22,11 @@ Temperature = Annotated[float, Field(ge=0, le=2)]
 MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
 SystemPrompt = Annotated[str, Field(max_length=100_000)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+# As part of an address: segments that no client takes out on the way.
+_SEGMENT = "[A-Za-z0-9][A-Za-z0-9._:@+~-]*"
+PublicModelName = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=f"^{_SEGMENT}(/{_SEGMENT})*$", description="A public model.")
+]
 # Ids are ASCII in every database; MySQL compares them with nothing else.
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._~-]+$")]
 

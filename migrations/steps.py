@@ -35,6 +35,7 @@ CODE = ascii_text(64)
 NAME = sa.String(255)
 LONG_TEXT = long_text()
 TIME = UtcDateTime()
+_STAMPS = sa.table("stamps", sa.column("name", CODE), sa.column("number", sa.BigInteger))
 
 
 def required(name: str, kind: Any) -> sa.Column[Any]:
@@ -51,6 +52,17 @@ def create_table(name: str, *parts: Any) -> None:
     """Create the table unless it is there: with its columns and constraints it is one statement, so it is complete."""
     if name not in _look().get_table_names():
         op.create_table(name, *parts, mysql_engine="InnoDB", mysql_charset="utf8mb4")
+
+
+def add_stamp(name: str) -> None:
+    """Add a row to ``stamps`` unless it is there: a name for something that nodes keep in memory."""
+    if op.get_bind().scalar(sa.select(_STAMPS.c.number).where(_STAMPS.c.name == name)) is None:
+        op.get_bind().execute(sa.insert(_STAMPS).values(name=name, number=0))
+
+
+def drop_stamp(name: str) -> None:
+    """Drop the row if it is there."""
+    op.get_bind().execute(sa.delete(_STAMPS).where(_STAMPS.c.name == name))
 
 
 def drop_table(name: str) -> None:

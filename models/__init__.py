@@ -13,6 +13,8 @@ from models.message import MessageEntity
 from models.price import PriceEntity
 from models.registered_model import RegisteredModelEntity
 from models.response import ResponseEntity
+from models.route import RouteEntity
+from models.server_prompt import ServerPromptEntity
 from models.session import SessionEntity
 from models.stamp import StampEntity
 from models.user import InstallationEntity, SignInEntity, StreamTicketEntity, UserEntity
@@ -28,6 +30,8 @@ __all__ = [
     "PriceEntity",
     "RegisteredModelEntity",
     "ResponseEntity",
+    "RouteEntity",
+    "ServerPromptEntity",
     "SessionEntity",
     "SignInEntity",
     "StampEntity",

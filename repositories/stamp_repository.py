@@ -18,6 +18,11 @@ class StampRepository:
         """The number of a stamp."""
         return self._session.scalar(sa.select(StampEntity.number).where(StampEntity.name == name)) or 0
 
+    def all(self) -> dict[str, int]:
+        """The number of every stamp, by name."""
+        rows = self._session.execute(sa.select(StampEntity.name, StampEntity.number)).all()
+        return {name: number for name, number in rows}  # noqa: C416  # a row is no pair for mypy
+
     def move(self, name: str) -> None:
         """Say that what the stamp stands for was changed in this transaction; those who do so queue here."""
         query = sa.update(StampEntity).where(StampEntity.name == name).values(number=StampEntity.number + 1)

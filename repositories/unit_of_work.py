@@ -16,6 +16,8 @@ from repositories.message_repository import MessageRepository
 from repositories.price_repository import PriceRepository
 from repositories.registered_model_repository import RegisteredModelRepository
 from repositories.response_repository import ResponseRepository
+from repositories.route_repository import RouteRepository
+from repositories.server_prompt_repository import ServerPromptRepository
 from repositories.session_repository import SessionRepository
 from repositories.sign_in_repository import SignInRepository
 from repositories.stamp_repository import StampRepository
@@ -41,6 +43,9 @@ class UnitOfWork:
         self.prices = PriceRepository(session)
         self.budgets = BudgetRepository(session)
         self.usage = UsageRepository(session)
+        self.stamps = StampRepository(session)
+        self.routes = RouteRepository(session)
+        self.server_prompts = ServerPromptRepository(session)
         self.models = RegisteredModelRepository(session)
         self.stamps = StampRepository(session)
 

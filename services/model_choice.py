@@ -78,7 +78,7 @@ class ModelChooser:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._providers = providers
-        self._routes = routes or {}
+        self._routes = {} if routes is None else routes  # one that is live may be empty now
         self._draw = draw
 
     def resolve(

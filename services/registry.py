@@ -16,6 +16,7 @@ from services.generation_service import GenerationService
 from services.health_service import HealthService
 from services.key_limiter import KeyLimiter
 from services.provider_service import ProviderService
+from services.refresher import Refresher
 from services.response_service import ResponseService
 from services.route_service import RouteService
 from services.session_feed import SessionFeed
@@ -44,6 +45,7 @@ class Services:
     metrics_text: Callable[[], bytes]
     providers: ProviderService
     responses: ResponseService
+    refresher: Refresher
     routes: RouteService
     runner: GenerationRunner
     sessions: SessionService

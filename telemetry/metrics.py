@@ -66,6 +66,10 @@ class Metrics:
             *others,
         )
 
+    def name_targets(self, targets: Iterable[tuple[str, str]]) -> None:
+        """More (provider, model) pairs that may become labels."""
+        self._targets.add(targets)
+
     def watch(self, readings: Readings) -> None:
         """Look at these from now on."""
         self._state = WorkerState(self.registry, self._targets, readings, self._version)

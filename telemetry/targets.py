@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 OTHER = "other"
+_MOST_TARGETS = 2000  # what administrators add at run time included
 _MOST_CODES = 200  # far above the number of our own; a provider's adapter may bring some
 
 
@@ -10,7 +11,14 @@ class Targets:
     """The configured (provider, model) pairs."""
 
     def __init__(self, known: Iterable[tuple[str, str]]) -> None:
-        self.known = frozenset(known)
+        self.known: frozenset[tuple[str, str]] = frozenset()
+        self._providers: frozenset[str] = frozenset()
+        self.add(known)
+
+    def add(self, known: Iterable[tuple[str, str]]) -> None:
+        """More of them; a series that there is stays, so none is ever taken away. Beyond 2,000 no more are named."""
+        new = [pair for pair in dict.fromkeys(known) if pair not in self.known]
+        self.known |= frozenset(new[: _MOST_TARGETS - len(self.known)])
         self._providers = frozenset(provider for provider, _ in self.known)
 
     def labels(self, provider: str, model: str) -> tuple[str, str]:

@@ -1,7 +1,6 @@
 """Models that are registered at run time, and stamps of what nodes keep in memory."""
 
 import sqlalchemy as sa
-from alembic import op
 
 from migrations.steps import (
     CODE,
@@ -9,6 +8,7 @@ from migrations.steps import (
     LONG_TEXT,
     NAME,
     TIME,
+    add_stamp,
     create_index,
     create_table,
     drop_table,
@@ -55,17 +55,10 @@ def upgrade() -> None:
         required("number", sa.BigInteger),
         sa.PrimaryKeyConstraint("name", name="pk_stamps"),
     )
-    _stamp("models")
+    add_stamp("models")
 
 
 def downgrade() -> None:
     """Undo."""
     drop_table("stamps")
     drop_table("models")
-
-
-def _stamp(name: str) -> None:
-    stamps = sa.table("stamps", sa.column("name", CODE), sa.column("number", sa.BigInteger))
-    connection = op.get_bind()
-    if connection.scalar(sa.select(stamps.c.number).where(stamps.c.name == name)) is None:
-        connection.execute(sa.insert(stamps).values(name=name, number=0))

@@ -40,6 +40,7 @@ METRICS_TOKEN = "a-token-for-metrics-in-tests-0123456789"
 BUDGETS = {"day": {"requests": 200}}
 KEY = {"name": "mine", "requests_per_minute": 60}
 PRICE = MODEL | {"input": "2.5", "output": "10"}
+ROUTE = {"targets": [MODEL]}
 
 
 class Scene:
@@ -48,7 +49,7 @@ class Scene:
     def __init__(self, app: OpenAPI, *, is_set_up: bool = True) -> None:
         self.app = app
         self.actor: Actor | None = None
-        self.ids = {"name": "docs.js"}
+        self.ids = {"name": "docs.js", "public_model": "smart"}
         if is_set_up:
             self.actor = set_up(app)
             turn = Actor.ok(self.actor.post("/api/v1/chat", {"message": "hello"}))
@@ -57,6 +58,7 @@ class Scene:
             self.ids |= {"key_id": Actor.ok(self.actor.post("/api/v1/keys", KEY), 201)["id"]}
             self.ids |= {"user_id": add_user(self.actor, app, "grace").id}
             Actor.ok(self.actor.put("/api/v1/prices", PRICE))
+            Actor.ok(self.actor.put("/api/v1/routes/smart", ROUTE))
             Actor.ok(self.actor.put(f"/api/v1/users/{self.ids['user_id']}/budgets", BUDGETS))
 
     def call(self, route: Route, body: Any = None, **options: Any) -> TestResponse:
@@ -104,6 +106,7 @@ BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "POST /api/v1/users": lambda _: {"username": "margaret", "password": PASSWORD},
     "PUT /api/v1/auth/password": lambda _: {"current_password": PASSWORD, "new_password": "another good long one"},
     "PUT /api/v1/prices": lambda _: PRICE,
+    "PUT /api/v1/routes/{public_model}": lambda _: ROUTE,
     "PUT /api/v1/sessions/{session_id}": lambda _: {"title": "renamed"},
     "PUT /api/v1/users/{user_id}/budgets": lambda _: BUDGETS,
 }
@@ -228,7 +231,8 @@ def test_a_body_with_a_field_of_the_wrong_type(scene: Scene) -> None:
         for name in body:
             answer = scene.call(route, body | {name: [{"not": "this"}]})
             assert_error(answer, 422, "invalid_request", route)
-            assert answer.get_json()["fields"] == [name], str(route)
+            fields = answer.get_json()["fields"]
+            assert {field.partition(".")[0] for field in fields} == {name}, str(route)
 
 
 def test_a_body_that_is_missing(scene: Scene) -> None:

@@ -43,6 +43,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+_ROUTE = {"targets": [{"provider": "echo", "model": "echo"}]}
 # It never ends for a session that exists, so it gets invented ones only; tests/integration/test_context.py reads it.
 ENDLESS = "GET /api/v1/chat/{session_id}/stream"
 # What cannot succeed by chance: they need a secret, or a state of things.
@@ -79,6 +80,8 @@ class World:
         known = self._ids(caller) if case.method == "DELETE" else self.ids[caller]
         if label == "DELETE /api/v1/prices":
             known |= self._price()
+        if label == "DELETE /api/v1/routes/{public_model}":
+            known |= self._route()
         for place in (case.path_parameters, case.query, case.body):
             if isinstance(place, dict):
                 place.update({name: value for name, value in known.items() if name in place})
@@ -95,6 +98,8 @@ class World:
             return {"expires_at": None, "addresses": ["10.0.0.0/8"]} | oneself
         if label == "PUT /api/v1/prices":
             return {"input": "0.5", "output": 1, "cached_input": None, "reasoning": None, "image": None}
+        if label == "PUT /api/v1/routes/{public_model}":
+            return _ROUTE
         if label.startswith("POST /api/v1/chat"):
             named = {"session_id": self.ids[caller]["session_id"]} if "regenerate" in label else {}
             picture = {"type": "image", "url": "https://example.org/a.png"}
@@ -106,6 +111,11 @@ class World:
         model = {"provider": "echo", "model": "echo"}
         Actor.ok(self.callers["admin"].put("/api/v1/prices", model | {"input": 1, "output": 1}))
         return model
+
+    def _route(self) -> dict[str, str]:
+        """A public model that has a route."""
+        Actor.ok(self.callers["admin"].put("/api/v1/routes/smart", _ROUTE))
+        return {"public_model": "smart"}
 
     def _ids(self, caller: str) -> dict[str, str]:
         self._made += 1
