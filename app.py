@@ -67,6 +67,7 @@ from services.setup_service import SetupService
 from services.sign_ins import SignIns
 from services.target_gate import TargetGate
 from services.title_service import TitleService
+from services.token_count_service import TokenCountService
 from services.tokenizer import Tokenizer
 from services.turn_opener import TurnOpener
 from services.turn_plan import TurnPlanner
@@ -187,6 +188,7 @@ def _services(
         runner=runner,
         sessions=SessionService(unit_of_work, runner, chooser),
         setup=setup,
+        token_counts=TokenCountService(chooser, providers, tokenizer.count, _deadlines(settings)),
         users=users,
     )
 

@@ -10,6 +10,7 @@ from flask_limiter import RateLimitExceeded
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
+from api.anthropic.errors import messages_shape
 from api.faults import ErrorShape, Fault, fault_of
 from api.key_limit_headers import note_standing
 from api.openai.errors import chat_completions_shape
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 # Who asks below these addresses is told in the words of the protocol that is spoken there.
 _SHAPES: Mapping[str, ErrorShape] = {
     "/v1/": chat_completions_shape,
+    "/v1/messages/": messages_shape,
 }
 _HTTP_CODES = {
     400: "bad_request",

@@ -5,7 +5,6 @@ import pkgutil
 
 from flask_openapi import OpenAPI
 
-import api.v1
 from api.authentication import enforce, identify, init_authentication
 from api.errors import init_errors
 from api.hardening import init_cors, init_hardening, require_json
@@ -15,6 +14,8 @@ from api.request_logging import init_request_logging
 from api.route_headers import init_route_headers
 from config import Settings
 from domain.observer import Observer
+
+_PACKAGES = ("api.v1", "api.openai", "api.anthropic")
 
 
 def init_gateway(app: OpenAPI, settings: Settings, counter: HitCounter, observer: Observer) -> None:
@@ -36,8 +37,9 @@ def init_gateway(app: OpenAPI, settings: Settings, counter: HitCounter, observer
 
 
 def register_endpoints(app: OpenAPI) -> None:
-    """Register the ``bp`` of every module in :mod:`api.v1`: a new endpoint is a new file there, and nothing else."""
-    for module in pkgutil.iter_modules(api.v1.__path__, "api.v1."):
-        blueprint = getattr(importlib.import_module(module.name), "bp", None)
-        if blueprint is not None:
-            app.register_api(blueprint)
+    """Register the ``bp`` of every module in these packages: a new endpoint is a new file there, and nothing else."""
+    for package in map(importlib.import_module, _PACKAGES):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            blueprint = getattr(importlib.import_module(module.name), "bp", None)
+            if blueprint is not None:
+                app.register_api(blueprint)

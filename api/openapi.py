@@ -46,6 +46,7 @@ _SECURITY_SCHEMES: dict[str, SecurityScheme | Json] = {
         }
     ),
 }
+_OTHER_PROTOCOLS = "/v1/"  # what is spoken there has documents of its own
 _METHODS = ("get", "post", "put", "patch", "delete")
 _WITH_BODY = ("post", "put", "patch")
 _ERRORS = {  # status -> its answer's name in the document, and what it means
@@ -90,6 +91,8 @@ def document(app: OpenAPI) -> Json:
     components["schemas"] |= _event_schemas() | {"ApiError": ApiError.model_json_schema(mode="serialization")}
     components["responses"] = {name: _error_answer(status) for status, (name, _) in _ERRORS.items()}
     for rule in app.url_map.iter_rules():
+        if rule.rule.startswith(_OTHER_PROTOCOLS):
+            continue
         path = re.sub(r"<(?:[^<:]+:)?", "{", rule.rule).replace(">", "}")
         for method in set(_METHODS) & {name.lower() for name in rule.methods or ()}:
             operation = raw["paths"][path][method]

@@ -1,6 +1,6 @@
 """Server-sent events: the one place that writes them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 
@@ -31,8 +31,35 @@ def _native_frames(items: Iterable[Item]) -> Iterator[bytes]:
 
 
 def streamed(frames: Iterable[bytes]) -> Response:
-    """A response that sends ready frames as they come."""
-    response = current_app.response_class(chain([_RETRY], frames), mimetype="text/event-stream")
+    """A response that sends ready frames as they come, after the time that an EventSource waits."""
+    return _streaming(chain([_RETRY], frames))
+
+
+def frames_as_they_come(frames: Generator[bytes, None, None]) -> Response:
+    """A response of these frames and nothing else, in a protocol of its own.
+
+    The first one is made here: what it raises is answered as an error. The frames are closed with the response.
+    """
+    return _streaming(_BegunFrames(next(frames), frames))
+
+
+class _BegunFrames:
+    """Frames of which the first is there. A generator around them would close nothing unless it is begun."""
+
+    def __init__(self, first: bytes, rest: Generator[bytes, None, None]) -> None:
+        self._first = first
+        self._rest = rest
+
+    def __iter__(self) -> Iterator[bytes]:
+        return chain([self._first], self._rest)
+
+    def close(self) -> None:
+        """Nobody reads on."""
+        self._rest.close()
+
+
+def _streaming(frames: Iterable[bytes]) -> Response:
+    response = current_app.response_class(frames, mimetype="text/event-stream")
     response.headers.update(_HEADERS)
     response.implicit_sequence_conversion = False
     return response

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from domain.chat import ChatRequest, PromptMessage
+import msgspec
+
+from domain.chat import ChatRequest, PromptMessage, Tool
 from domain.errors import ContextTooLong
 from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
 
@@ -41,12 +43,18 @@ def fit(request: ChatRequest, *, window: int, max_output: int, count: Count) -> 
 
 def prompt_tokens(request: ChatRequest, count: Count) -> int:
     """An estimate of what the provider will count for the prompt."""
-    return count(request.system) + sum(tokens_of(message, count) for message in request.messages)
+    told = count(request.system) + sum(tokens_of(message, count) for message in request.messages)
+    return told + sum(_tool_tokens(tool, count) for tool in request.options.tools)
 
 
 def tokens_of(message: PromptMessage, count: Count) -> int:
     """Tokens of one message of a prompt."""
     return _TOKENS_PER_MESSAGE + sum(_part_tokens(part, count) for part in message.parts)
+
+
+def _tool_tokens(tool: Tool, count: Count) -> int:
+    schema = msgspec.json.encode(tool.parameters or {}).decode()
+    return _TOKENS_PER_MESSAGE + count(tool.name) + count(tool.description) + count(schema)
 
 
 def _part_tokens(part: Part, count: Count) -> int:

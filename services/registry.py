@@ -22,6 +22,7 @@ from services.route_service import RouteService
 from services.session_feed import SessionFeed
 from services.session_service import SessionService
 from services.setup_service import SetupService
+from services.token_count_service import TokenCountService
 from services.user_service import UserService
 
 
@@ -50,4 +51,5 @@ class Services:
     runner: GenerationRunner
     sessions: SessionService
     setup: SetupService
+    token_counts: TokenCountService
     users: UserService

@@ -8,6 +8,7 @@ from typing import Any
 from flask_openapi import OpenAPI
 from werkzeug.routing import Rule
 
+OTHER_PROTOCOLS = "/v1/"
 _AUTOMATIC = {"HEAD", "OPTIONS"}
 
 
@@ -33,6 +34,16 @@ class Route:
 
 
 def routes(app: OpenAPI) -> list[Route]:
+    """Those of our own API."""
+    return [route for route in all_routes(app) if not route.path.startswith(OTHER_PROTOCOLS)]
+
+
+def gateway_routes(app: OpenAPI) -> list[Route]:
+    """Those of the other protocols, whose shapes are not ours."""
+    return [route for route in all_routes(app) if route.path.startswith(OTHER_PROTOCOLS)]
+
+
+def all_routes(app: OpenAPI) -> list[Route]:
     found = [
         Route(method, re.sub(r"<(?:[^<:]+:)?(\w+)>", r"{\1}", rule.rule), rule, app.view_functions[rule.endpoint])
         for rule in app.url_map.iter_rules()

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from api import schemas
 from api.limits import limit_class
 from api.openapi import document
-from tests.routes import Route, routes
+from tests.routes import Route, all_routes, gateway_routes, routes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +38,7 @@ LIMIT_CLASSES = {"general", "chat", "auth"}
 
 
 def test_exactly_these_routes_are_public(app: OpenAPI) -> None:
-    assert {str(route) for route in routes(app) if getattr(route.view, "is_public", False)} == PUBLIC
+    assert {str(route) for route in all_routes(app) if getattr(route.view, "is_public", False)} == PUBLIC
 
 
 def test_closed_routes_refuse_callers_without_a_token(app: OpenAPI) -> None:
@@ -49,17 +49,20 @@ def test_closed_routes_refuse_callers_without_a_token(app: OpenAPI) -> None:
         answer = client.open(route.path_for("nothing"), method=route.method, json={} if route.takes_body else None)
         assert (answer.status_code, answer.json["code"]) == (401, "not_authenticated"), str(route)  # type: ignore[index]
     assert closed
+    for route in gateway_routes(app):
+        answer = client.open(route.path_for("nothing"), method=route.method, json={} if route.takes_body else None)
+        assert (answer.status_code, set(answer.json or {}) >= {"error"}) == (401, True), str(route)
 
 
 def test_routes_for_administrators_say_so(app: OpenAPI) -> None:
-    for route in routes(app):
+    for route in all_routes(app):
         is_admin_only = getattr(route.view, "is_admin_only", False)
         assert is_admin_only == route.path.startswith(ADMIN_ONLY_FOLDERS), str(route)
 
 
 def test_every_route_has_a_limit_and_those_that_check_secrets_the_strict_one(app: OpenAPI) -> None:
     with app.app_context():
-        classes = {str(route): limit_class(route.rule.endpoint) for route in routes(app)}
+        classes = {str(route): limit_class(route.rule.endpoint) for route in all_routes(app)}
 
     assert set(classes.values()) == LIMIT_CLASSES
     unguarded = {route for route in PUBLIC if route.startswith("POST") and classes[route] != "auth"}
@@ -72,6 +75,7 @@ def test_every_route_has_a_limit_and_those_that_check_secrets_the_strict_one(app
         "POST /api/v1/chat/stream",
         "POST /api/v1/chat/{session_id}",
         "POST /api/v1/chat/{session_id}/stream",
+        "POST /v1/messages",
     }
     assert {route for route, name in classes.items() if name == "chat"} == calls_a_provider
 
@@ -79,13 +83,13 @@ def test_every_route_has_a_limit_and_those_that_check_secrets_the_strict_one(app
 def test_every_route_answers_with_its_limit(app: OpenAPI) -> None:
     client = app.test_client()
 
-    for route in routes(app):
+    for route in all_routes(app):
         answer = client.open(route.path_for("nothing"), method=route.method)
         assert int(answer.headers["RateLimit-Limit"]) > int(answer.headers["RateLimit-Remaining"]) >= 0, str(route)
 
 
 def test_every_handler_has_a_docstring(app: OpenAPI) -> None:
-    assert [str(route) for route in routes(app) if not inspect.getdoc(route.view)] == []
+    assert [str(route) for route in all_routes(app) if not inspect.getdoc(route.view)] == []
 
 
 def test_the_document_and_the_routes_are_the_same_set(app: OpenAPI) -> None:
