@@ -5,11 +5,12 @@ from enum import StrEnum
 
 
 class Grouping(StrEnum):
-    """What a report tells apart; MODEL is a model at a provider, DAY one by UTC."""
+    """What a report tells apart; MODEL is a model at a provider, DAY one by UTC, KEY an API key or none."""
 
     DAY = "day"
     MODEL = "model"
     USER = "user"
+    KEY = "key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Used:
     provider: str | None = None
     model: str | None = None
     user_id: str | None = None
+    key_id: str | None = None
 
     @property
     def total_tokens(self) -> int:

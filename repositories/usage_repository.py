@@ -15,6 +15,7 @@ _COLUMNS: dict[Grouping, dict[str, sa.ColumnElement[Any]]] = {
     Grouping.DAY: {"day": sa.func.date(LedgerEntity.created_at)},
     Grouping.MODEL: {"provider": LedgerEntity.provider.expression, "model": LedgerEntity.model.expression},
     Grouping.USER: {"user_id": LedgerEntity.user_id.expression},
+    Grouping.KEY: {"key_id": LedgerEntity.key_id.expression},
 }
 _SUMS: dict[str, sa.ColumnElement[Any]] = {
     "turns": sa.func.count(sa.distinct(sa.case((LedgerEntity.kind != EntryKind.TITLE, LedgerEntity.generation_id)))),
@@ -35,7 +36,14 @@ class UsageRepository:
         self._session = session
 
     def report(
-        self, start: datetime, end: datetime, by: Collection[Grouping], *, user_id: str | None, limit: int
+        self,
+        start: datetime,
+        end: datetime,
+        by: Collection[Grouping],
+        *,
+        user_id: str | None,
+        limit: int,
+        key_id: str | None = None,
     ) -> list[Used]:
         """What was used from ``start`` to ``end``, both included: ``limit`` groups at most, in their order."""
         groups = {name: column for grouping in by for name, column in _COLUMNS[grouping].items()}
@@ -47,11 +55,17 @@ class UsageRepository:
         )
         if user_id is not None:
             query = query.where(LedgerEntity.user_id == user_id)
+        if key_id is not None:
+            query = query.where(LedgerEntity.key_id == key_id)
         query = query.group_by(*groups.values()).order_by(*groups.values()).limit(limit)
         return [_used(row) for row in self._session.execute(query).mappings()]
 
 
 def _used(row: Mapping[Any, Any]) -> Used:
     """The values in kinds of ours: each database has its own for sums and days."""
-    values: dict[str, Any] = {name: int(value or 0) if name in _SUMS else str(value) for name, value in row.items()}
+    values: dict[str, Any] = {name: int(value or 0) if name in _SUMS else _told(value) for name, value in row.items()}
     return Used(**values)
+
+
+def _told(value: Any) -> str | None:
+    return None if value is None else str(value)

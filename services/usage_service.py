@@ -27,9 +27,15 @@ class UsageService:
         self._unit_of_work = unit_of_work
 
     def report(
-        self, principal: Principal, first: date, last: date, by: Collection[Grouping], user_id: str | None
+        self,
+        principal: Principal,
+        first: date,
+        last: date,
+        by: Collection[Grouping],
+        user_id: str | None,
+        key_id: str | None = None,
     ) -> UsageReport:
-        """What a user's turns of those days (UTC) used; everybody's without ``user_id``.
+        """What a user's turns of those days (UTC) used; everybody's without ``user_id``; with one API key only.
 
         Raises PermissionDenied for what others used, unless an administrator asks.
         """
@@ -37,6 +43,6 @@ class UsageService:
             principal.require_admin()
         start, end = datetime.combine(first, time.min, UTC), datetime.combine(last, time.max, UTC)
         with self._unit_of_work(writes=False) as uow:
-            items = uow.usage.report(start, end, by, user_id=user_id, limit=_MOST_GROUPS + 1)
-            (total,) = uow.usage.report(start, end, (), user_id=user_id, limit=1)
+            items = uow.usage.report(start, end, by, user_id=user_id, key_id=key_id, limit=_MOST_GROUPS + 1)
+            (total,) = uow.usage.report(start, end, (), user_id=user_id, key_id=key_id, limit=1)
         return UsageReport(items[:_MOST_GROUPS], total, len(items) > _MOST_GROUPS)

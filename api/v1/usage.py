@@ -32,9 +32,12 @@ class UsageReportQuery(QueryModel):
     since: date | None = Field(None, description="The first day; 29 days before the last one, unless it is said.")
     until: date | None = Field(None, description="The last day; today, unless it is said.")
     group_by: str = Field(
-        "day", pattern=f"^{_GROUPING}(,{_GROUPING})*$", description="`day`, `model`, `user`, or some, with commas."
+        "day",
+        pattern=f"^{_GROUPING}(,{_GROUPING})*$",
+        description="`day`, `model`, `user`, `key`, or some, with commas.",
     )
     user_id: Identifier | None = Field(None, description="Administrators: another user's.")
+    key_id: Identifier | None = Field(None, description="With this API key only.")
     everybody: bool = Field(False, description="Administrators: all users'.")
 
     @model_validator(mode="after")
@@ -55,12 +58,16 @@ class UsageReportQuery(QueryModel):
 
 
 class UsedOut(ApiModel):
-    """What was used. Null is what the report does not tell apart; `unpriced` requests are to models without a price."""
+    """What was used. Null is what the report does not tell apart, or a `key_id` where there was no API key.
+
+    `unpriced` requests are to models without a price.
+    """
 
     day: str | None
     provider: str | None
     model: str | None
     user_id: str | None
+    key_id: str | None
     turns: int
     requests: int
     unpriced: int
@@ -96,7 +103,7 @@ def usage(query: UsageReportQuery) -> Response:
     """What you have used, and how your budgets stand; for administrators also what others have."""
     caller, (first, last) = principal(), query.days()
     user_id = None if query.everybody else query.user_id or caller.user_id
-    report = services().books.usage.report(caller, first, last, query.groupings(), user_id)
+    report = services().books.usage.report(caller, first, last, query.groupings(), user_id, query.key_id)
     own = user_id == caller.user_id
     return ok(
         UsageReportOut(

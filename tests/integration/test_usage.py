@@ -50,6 +50,7 @@ def test_what_is_used_is_added_up(app: OpenAPI, admin: Actor, provider: Scripted
         "provider": "openai",
         "model": "sees",
         "user_id": None,
+        "key_id": None,
         "turns": 2,
         "requests": 2,
         "unpriced": 0,
@@ -83,6 +84,24 @@ def test_days_are_told_apart_and_bounded(app: OpenAPI, admin: Actor) -> None:
     assert report(admin, f"since={long_ago}&until={long_ago}")["total"]["turns"] == 1
     assert report(admin, f"since={long_ago}&group_by=day,model")["items"][0]["model"] == "sees"
     assert report(admin, f"until={long_ago - timedelta(days=1)}")["total"]["total_tokens"] == 0
+
+
+def test_what_is_used_by_an_api_key_is_told_apart(app: OpenAPI, admin: Actor) -> None:
+    grace = add_user(admin, app, "grace")
+    for user, key_id in ((admin, None), (admin, "key_1"), (admin, "key_1"), (admin, "key_2"), (grace, "key_3")):
+        chat(user, told(words=5, usage=USED))
+        newest = entries(app)[-1]
+        with app.app_context():
+            db.session.execute(sa.update(LedgerEntity).where(LedgerEntity.id == newest.id).values(key_id=key_id))
+            db.session.commit()
+
+    items = report(admin, "group_by=key")["items"]
+
+    assert {item["key_id"]: item["turns"] for item in items} == {None: 1, "key_1": 2, "key_2": 1}
+    assert report(admin, "key_id=key_1")["total"]["turns"] == 2
+    assert report(admin, "key_id=key_3")["total"]["turns"] == 0
+    assert report(admin, "key_id=key_3&everybody=true&group_by=key,user")["items"][0]["user_id"] == grace.id
+    assert report(grace, "key_id=key_1&group_by=key")["items"] == []
 
 
 def test_everybody_sees_their_own_and_administrators_all(app: OpenAPI, admin: Actor) -> None:
