@@ -150,7 +150,7 @@ def _services(
     refresher, routes = _kept_fresh(unit_of_work, declared, metrics)
     auth, accounts, setup, users, keys = _identity(settings, unit_of_work, shared)
     tokenizer = Tokenizer(settings.TOKENIZER_MODE)
-    books = Books.open(unit_of_work, tokenizer, providers, declared.prices, metrics.observer)
+    books = Books.open(unit_of_work, tokenizer, providers, declared.prices, metrics.observer, keys.checker.forget)
     store = GenerationStore(unit_of_work, books.ledger, shared.worker, metrics.observer)
     reaper = Reaper(unit_of_work, shared.event_log, books.ledger, metrics.observer)
     limits = _message_limits(settings)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field
 
@@ -34,7 +34,7 @@ class LimitsIn(ApiModel):
 
 
 class BudgetsIn(ApiModel):
-    """All limits of a user, by UTC day, UTC month, and in total; what is left out does not limit."""
+    """All limits of a user, or of an API key, by UTC day, UTC month, and in total; what is left out does not limit."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -96,17 +96,35 @@ class WindowOut(ApiModel):
         )
 
 
-class BudgetsOut(ApiModel):
-    """A user's budgets. `since`: when counting began; null where nothing was ever limited, and so nothing counted."""
-
-    user_id: str
+class _StandingsOut(ApiModel):
     since: datetime | None
     day: WindowOut
     month: WindowOut
     total: WindowOut
 
+
+class BudgetsOut(_StandingsOut):
+    """A user's budgets. `since`: when counting began; null where nothing was ever limited, and so nothing counted."""
+
+    user_id: str
+
     @classmethod
     def of(cls, view: BudgetView) -> Self:
         """It as it goes out."""
-        day, month, total = (WindowOut.of(view, window) for window in Window)
-        return cls(user_id=view.user_id, since=view.since, day=day, month=month, total=total)
+        return cls(user_id=view.of, **_standings(view))
+
+
+class KeyBudgetsOut(_StandingsOut):
+    """The budgets of an API key, which hold beside its owner's; `since` as with those."""
+
+    key_id: str
+
+    @classmethod
+    def of(cls, view: BudgetView) -> Self:
+        """It as it goes out."""
+        return cls(key_id=view.of, **_standings(view))
+
+
+def _standings(view: BudgetView) -> dict[str, Any]:
+    day, month, total = (WindowOut.of(view, window) for window in Window)
+    return {"since": view.since, "day": day, "month": month, "total": total}

@@ -4,7 +4,7 @@ Importing this package registers every entity with the metadata (migrations need
 """
 
 from models.api_key import ApiKeyEntity
-from models.budget import BudgetEntity
+from models.budget import BudgetColumns, BudgetEntity, KeyBudgetEntity
 from models.claim import ClaimEntity
 from models.database import db
 from models.generation import GenerationEntity
@@ -21,10 +21,12 @@ from models.user import InstallationEntity, SignInEntity, StreamTicketEntity, Us
 
 __all__ = [
     "ApiKeyEntity",
+    "BudgetColumns",
     "BudgetEntity",
     "ClaimEntity",
     "GenerationEntity",
     "InstallationEntity",
+    "KeyBudgetEntity",
     "LedgerEntity",
     "MessageEntity",
     "PriceEntity",

@@ -14,7 +14,7 @@ class ApiKeyEntity(Base):
     """What a program calls with. The key itself is not here: its SHA-256, and the beginning to recognise it by.
 
     ``models`` are public names and ``addresses`` networks in CIDR notation; NULL does not limit, as with the limits.
-    A key that was revoked stays, for those who read what it has used.
+    ``budgeted``: it has, or had, a budget of its own. A key that was revoked stays, for who reads what it has used.
     """
 
     __tablename__ = "api_keys"
@@ -32,6 +32,7 @@ class ApiKeyEntity(Base):
     tokens_per_minute: Mapped[int | None]
     parallel_requests: Mapped[int | None]
     disabled: Mapped[bool]
+    budgeted: Mapped[bool]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]

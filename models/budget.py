@@ -1,4 +1,4 @@
-"""Budgets of users."""
+"""Budgets of users and of API keys."""
 
 from datetime import date, datetime
 
@@ -19,8 +19,8 @@ def _count() -> Mapped[int]:
     return mapped_column(sa.BigInteger)
 
 
-class BudgetEntity(Base):
-    """What one user may use, has used, and holds for turns that are on their way.
+class BudgetColumns:
+    """What one user, or one API key, may use, has used, and holds for turns that are on their way.
 
     One row for all windows, so that one guarded UPDATE decides. A limit that is NULL does not limit; ``cost`` is in
     nano-USD. What was ``used`` counts for the window that begins at ``day_start`` or ``month_start`` (UTC), and is void
@@ -28,9 +28,6 @@ class BudgetEntity(Base):
     stays when its limits go, so that what is held is given back to the row that held it.
     """
 
-    __tablename__ = "budgets"
-
-    user_id: Mapped[Id] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     requests_held: _Count = _count()
     tokens_held: _Count = _count()
     cost_held: _Count = _count()
@@ -56,3 +53,19 @@ class BudgetEntity(Base):
     total_cost_used: _Count = _count()
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+
+class BudgetEntity(BudgetColumns, Base):
+    """A user's."""
+
+    __tablename__ = "budgets"
+
+    user_id: Mapped[Id] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+
+
+class KeyBudgetEntity(BudgetColumns, Base):
+    """An API key's. Who looks at a key learns of it there (``budgeted``)."""
+
+    __tablename__ = "key_budgets"
+
+    key_id: Mapped[Id] = mapped_column(sa.ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)

@@ -1,107 +1,112 @@
 """Budgets: held and settled by single updates, which no two transactions can both pass."""
 
 from datetime import date, datetime
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from domain.budgets import Amounts, Limits, Measure, Standing, Standings, Window, first_days
-from models import BudgetEntity
+from models import BudgetColumns
 
 _ALL = [(window, measure) for window in Window for measure in Measure]
+_Row = TypeVar("_Row", bound=BudgetColumns)
 
 
-class BudgetRepository:
-    """Queries on budgets. ``moment`` says which day and month (UTC) it is."""
+class BudgetRepository(Generic[_Row]):
+    """Queries on the budgets of users, or of API keys: whichever ``table`` is of, its ids are the ``of`` here.
 
-    def __init__(self, session: Session) -> None:
+    ``moment`` says which day and month (UTC) it is.
+    """
+
+    def __init__(self, session: Session, table: type[_Row], id_: InstrumentedAttribute[str]) -> None:
         self._session = session
+        self._table = table
+        self._id = id_
 
-    def exists(self, user_id: str) -> bool:
-        """Whether anybody counts what this user uses."""
-        query = sa.select(sa.literal(1)).where(BudgetEntity.user_id == user_id)
-        return self._session.scalar(query) is not None
+    def exists(self, of: str) -> bool:
+        """Whether anybody counts what this one uses."""
+        return self._session.scalar(sa.select(sa.literal(1)).where(self._id == of)) is not None
 
-    def hold(self, user_id: str, most: Amounts, moment: datetime) -> bool:
+    def hold(self, of: str, most: Amounts, moment: datetime) -> bool:
         """Keep so much aside; false, and nothing kept, if any limit does not allow it."""
         guards = [
-            sa.or_(limit.is_(None), _used_now(window, measure, moment) + held + getattr(most, measure) <= limit)
+            sa.or_(limit.is_(None), self._used_now(window, measure, moment) + held + getattr(most, measure) <= limit)
             for window, measure in _ALL
-            for limit, held in [(_column(window, measure, "limit"), _held(measure))]
+            for limit, held in [(self._column(window, measure, "limit"), self._held(measure))]
         ]
-        kept = {_held(measure): _held(measure) + getattr(most, measure) for measure in Measure}
-        return self._changed(sa.update(BudgetEntity).where(BudgetEntity.user_id == user_id, *guards).values(kept))
+        kept = {self._held(measure): self._held(measure) + getattr(most, measure) for measure in Measure}
+        return self._changed(self._update(of).where(*guards).values(kept))
 
-    def settle(self, user_id: str, held: Amounts, used: Amounts, moment: datetime) -> None:
+    def settle(self, of: str, held: Amounts, used: Amounts, moment: datetime) -> None:
         """Give back what was held, and count what was used in the windows of ``moment``."""
-        given_back = [(_held(measure), _held(measure) - getattr(held, measure)) for measure in Measure]
+        given_back = [(self._held(measure), self._held(measure) - getattr(held, measure)) for measure in Measure]
         counted = [
-            (_column(window, measure, "used"), _used_now(window, measure, moment) + getattr(used, measure))
+            (self._column(window, measure, "used"), self._used_now(window, measure, moment) + getattr(used, measure))
             for window, measure in _ALL
         ]
         # MySQL evaluates these one after the other, each with the new values of those before: the days come last.
-        days = [(start, sa.case((start < first, first), else_=start)) for start, first in _starts(moment).values()]
-        query = sa.update(BudgetEntity).where(BudgetEntity.user_id == user_id)
-        self._changed(query.ordered_values(*given_back, *counted, *days))
+        starts = [(self._of_row(start), first) for start, first in _starts(moment).values()]
+        days = [(start, sa.case((start < first, first), else_=start)) for start, first in starts]
+        self._changed(self._update(of).ordered_values(*given_back, *counted, *days))
 
-    def limit(self, user_id: str, limits: Limits, moment: datetime) -> None:
+    def limit(self, of: str, limits: Limits, moment: datetime) -> None:
         """Set all limits anew; those that are left out are none. What was used before stays counted."""
-        values: dict[Any, Any] = {_column(*place, "limit"): limits.get(place) for place in _ALL}
-        query = sa.update(BudgetEntity).where(BudgetEntity.user_id == user_id)
-        if not self._changed(query.values(values | {BudgetEntity.updated_at: moment})):
-            self._session.add(_new(user_id, limits, moment))
+        values: dict[Any, Any] = {self._column(*place, "limit"): limits.get(place) for place in _ALL}
+        if not self._changed(self._update(of).values(values | {self._of_row("updated_at"): moment})):
+            self._session.add(self._table(**{self._id.key: of}, **_first_values(limits, moment)))
             self._session.flush()
 
-    def get(self, user_id: str) -> BudgetEntity | None:
-        """The user's budget, if anybody counts what they use; see :func:`standings_of`."""
-        query = sa.select(BudgetEntity).where(BudgetEntity.user_id == user_id)
+    def get(self, of: str) -> _Row | None:
+        """The budget, if anybody counts what this one uses; see :func:`standings_of`."""
+        query = sa.select(self._table).where(self._id == of)
         return self._session.scalar(query, execution_options={"populate_existing": True})
+
+    def _update(self, of: str) -> sa.Update:
+        return sa.update(self._table).where(self._id == of)
 
     def _changed(self, query: Any) -> bool:
         result = self._session.execute(query, execution_options={"synchronize_session": False})
         return cast("sa.CursorResult[Any]", result).rowcount == 1
 
+    def _used_now(self, window: Window, measure: Measure, moment: datetime) -> Any:
+        """What counts as used at ``moment``: nothing yet, if the row still speaks of an earlier window."""
+        used = self._column(window, measure, "used")
+        if window is Window.TOTAL:
+            return used
+        start, first = _starts(moment)[window]
+        return sa.case((self._of_row(start) < first, 0), else_=used)
 
-def standings_of(row: BudgetEntity, moment: datetime) -> Standings:
+    def _column(self, window: Window, measure: Measure, what: str) -> InstrumentedAttribute[Any]:
+        return self._of_row(f"{window}_{measure}_{what}")
+
+    def _held(self, measure: Measure) -> InstrumentedAttribute[Any]:
+        return self._of_row(f"{measure}_held")
+
+    def _of_row(self, name: str) -> InstrumentedAttribute[Any]:
+        return cast("InstrumentedAttribute[Any]", getattr(self._table, name))
+
+
+def standings_of(row: BudgetColumns, moment: datetime) -> Standings:
     """How every limit stands at ``moment``."""
     return {place: _standing(row, *place, moment) for place in _ALL}
 
 
-def _column(window: Window, measure: Measure, what: str) -> InstrumentedAttribute[Any]:
-    return cast("InstrumentedAttribute[Any]", getattr(BudgetEntity, f"{window}_{measure}_{what}"))
-
-
-def _held(measure: Measure) -> InstrumentedAttribute[Any]:
-    return cast("InstrumentedAttribute[Any]", getattr(BudgetEntity, f"{measure}_held"))
-
-
-def _starts(moment: datetime) -> dict[Window, tuple[InstrumentedAttribute[date], date]]:
-    """Window -> the column of its first day in the row, and its first day at ``moment``."""
+def _starts(moment: datetime) -> dict[Window, tuple[str, date]]:
+    """Window -> the name of the column of its first day in the row, and its first day at ``moment``."""
     day, month = first_days(moment)
-    return {Window.DAY: (BudgetEntity.day_start, day), Window.MONTH: (BudgetEntity.month_start, month)}
+    return {Window.DAY: ("day_start", day), Window.MONTH: ("month_start", month)}
 
 
-def _used_now(window: Window, measure: Measure, moment: datetime) -> Any:
-    """What counts as used at ``moment``: nothing yet, if the row still speaks of an earlier window."""
-    used = _column(window, measure, "used")
-    if window is Window.TOTAL:
-        return used
-    start, first = _starts(moment)[window]
-    return sa.case((start < first, 0), else_=used)
-
-
-def _standing(row: BudgetEntity, window: Window, measure: Measure, moment: datetime) -> Standing:
+def _standing(row: BudgetColumns, window: Window, measure: Measure, moment: datetime) -> Standing:
     limit, used = (getattr(row, f"{window}_{measure}_{what}") for what in ("limit", "used"))
-    start, first = _starts(moment).get(window, (None, date.min))
-    over = start is not None and getattr(row, start.key) < first
+    start, first = _starts(moment).get(window, ("", date.min))
+    over = start and getattr(row, start) < first
     return Standing(limit, 0 if over else used, getattr(row, f"{measure}_held"))
 
 
-def _new(user_id: str, limits: Limits, moment: datetime) -> BudgetEntity:
+def _first_values(limits: Limits, moment: datetime) -> dict[str, Any]:
     day, month = first_days(moment)
     counts = {f"{window}_{measure}_used": 0 for window, measure in _ALL} | {f"{measure}_held": 0 for measure in Measure}
     told = {f"{window}_{measure}_limit": limit for (window, measure), limit in limits.items()}
-    return BudgetEntity(
-        user_id=user_id, day_start=day, month_start=month, created_at=moment, updated_at=moment, **counts, **told
-    )
+    return counts | told | {"day_start": day, "month_start": month, "created_at": moment, "updated_at": moment}

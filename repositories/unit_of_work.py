@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
+from models import BudgetEntity, KeyBudgetEntity
 from repositories.api_key_repository import ApiKeyRepository
 from repositories.budget_repository import BudgetRepository
 from repositories.claim_repository import ClaimRepository
@@ -41,7 +42,8 @@ class UnitOfWork:
         self.claims = ClaimRepository(session)
         self.ledger = LedgerRepository(session)
         self.prices = PriceRepository(session)
-        self.budgets = BudgetRepository(session)
+        self.budgets = BudgetRepository(session, BudgetEntity, BudgetEntity.user_id)
+        self.key_budgets = BudgetRepository(session, KeyBudgetEntity, KeyBudgetEntity.key_id)
         self.usage = UsageRepository(session)
         self.stamps = StampRepository(session)
         self.routes = RouteRepository(session)

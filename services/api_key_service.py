@@ -124,6 +124,7 @@ def make_key(user_id: str, fields: KeyFields, *, by: str) -> MadeKey:
         user_id=user_id,
         prefix=prefix_of(key),
         key_hash=digest(key),
+        budgeted=False,
         revoked_at=None,
         last_used_at=None,
         created_by=by,

@@ -1,5 +1,6 @@
 """All that has to do with what turns use and cost."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -32,12 +33,13 @@ class Books:
         providers: Providers,
         prices: PriceList,
         observer: Observer,
+        forget_key: Callable[[str], None],
     ) -> Self:
-        """The books over one database; ``prices`` are the declared ones."""
+        """The books over one database; ``prices`` are the declared ones. ``forget_key``: see :class:`BudgetService`."""
         book = PriceBook(unit_of_work, prices)
         return cls(
             Ledger(unit_of_work, tokenizer, book, observer),
             PriceService(unit_of_work, book, providers),
-            BudgetService(unit_of_work),
+            BudgetService(unit_of_work, forget_key),
             UsageService(unit_of_work),
         )

@@ -181,6 +181,7 @@ def grant_of(key: ApiKeyEntity) -> KeyGrant:
         scopes=frozenset(map(Scope, key.scopes)),
         models=None if key.models is None else frozenset(key.models),
         limits=KeyLimits(key.requests_per_minute, key.tokens_per_minute, key.parallel_requests),
+        budgeted=key.budgeted,
     )
 
 

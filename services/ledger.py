@@ -4,7 +4,7 @@ A row is reserved in the transaction that stores the turn, and settled in the on
 whoever comes second changes nothing. How it all works is told in docs/billing.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from domain.money import Price, PriceList
 from domain.observer import NOBODY, Observer, Settlement
 from domain.usage import Usage, UsageSource
 from models import GenerationEntity, LedgerEntity
+from repositories.budget_repository import BudgetRepository
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.answer import Answer
 from services.budget_service import refusal
@@ -96,14 +97,15 @@ class Ledger:
     def reserve(self, uow: UnitOfWork, hold: Hold) -> None:
         """Write that the request is about to be made: attempt 1; the others get their rows when all is settled.
 
-        Raises BudgetExceeded where a budget of the user's does not allow for the most that it may use. To be called
-        late in a transaction: from here on the user's other turns wait for its end.
+        Raises BudgetExceeded where a budget of the user's, or of the key's, does not allow for the most that it may
+        use. To be called late in a transaction: from here on the user's other turns wait for its end.
         """
         entry = hold.entry
         entry.budgeted = uow.budgets.exists(entry.user_id)
         uow.ledger.add(entry)
-        if entry.budgeted and not uow.budgets.hold(entry.user_id, _held(entry), entry.created_at):
-            raise refusal(uow.budgets.get(entry.user_id), _held(entry), entry.created_at)
+        for budgets, of in _budgets_of(uow, entry):
+            if not budgets.hold(of, _held(entry), entry.created_at):
+                raise refusal(budgets.get(of), _held(entry), entry.created_at)
 
     def charges(self, upstream: UpstreamHandle, answer: Written) -> list[Charge]:
         """What the attempts of a turn have used. It counts: not to be called in a transaction."""
@@ -129,8 +131,8 @@ class Ledger:
             return False
         if rows[1:]:
             uow.ledger.add(*(_further(entry, attempt, row) for attempt, row in enumerate(rows[1:], 2)))
-        if entry.budgeted:
-            uow.budgets.settle(entry.user_id, _held(entry), _used(entry, rows), moment)
+        for budgets, of in _budgets_of(uow, entry):
+            budgets.settle(of, _held(entry), _used(entry, rows), moment)
         uow.after_commit(lambda: self._tell(EntryKind(entry.kind), charges, rows))
         return True
 
@@ -200,6 +202,14 @@ def _further(first: LedgerEntity, attempt: int, row: dict[str, Any]) -> LedgerEn
         created_at=first.created_at,
         **row,
     )
+
+
+def _budgets_of(uow: UnitOfWork, entry: LedgerEntity) -> Iterator[tuple[BudgetRepository[Any], str]]:
+    """The budgets that hold for a row: in this order always, so that no two transactions wait for each other."""
+    if entry.budgeted:
+        yield uow.budgets, entry.user_id
+    if entry.key_budgeted and entry.key_id is not None:
+        yield uow.key_budgets, entry.key_id
 
 
 def _held(entry: LedgerEntity) -> Amounts:

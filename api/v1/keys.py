@@ -4,6 +4,7 @@ from flask import Response
 from flask_openapi import APIBlueprint, Tag
 from pydantic import Field
 
+from api.budget_schemas import BudgetsIn, KeyBudgetsOut
 from api.context import principal, services
 from api.declarations import partly_admin, returns
 from api.key_schemas import KeyChanges, KeyIn, KeyOut, NewKeyOut
@@ -62,4 +63,26 @@ def change(path: KeyPath, body: KeyChanges) -> Response:
 def revoke(path: KeyPath) -> Response:
     """Revoke an API key for ever, in effect everywhere within 5 s."""
     services().api_keys.revoke(principal(), path.key_id)
+    return ok(Nothing())
+
+
+@bp.get("/<key_id>/budgets", **returns(KeyBudgetsOut))
+def budgets(path: KeyPath) -> Response:
+    """How the budgets of an API key stand. Its owner's hold beside them."""
+    return ok(KeyBudgetsOut.of(services().books.budgets.of_key(principal(), path.key_id)))
+
+
+@bp.put("/<key_id>/budgets", **returns(KeyBudgetsOut))
+def set_budgets(path: KeyPath, body: BudgetsIn) -> Response:
+    """Set all limits of an API key anew, in effect everywhere within 5 s. Counting begins with the first one.
+
+    403 `exceeds_own_key` where a key with a budget asks.
+    """
+    return ok(KeyBudgetsOut.of(services().books.budgets.put_of_key(principal(), path.key_id, body.limits())))
+
+
+@bp.delete("/<key_id>/budgets", **returns(Nothing))
+def clear_budgets(path: KeyPath) -> Response:
+    """Take all limits of an API key away. 404 `budget_not_found` for one that never had any."""
+    services().books.budgets.clear_of_key(principal(), path.key_id)
     return ok(Nothing())

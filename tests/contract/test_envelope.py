@@ -59,7 +59,8 @@ class Scene:
             self.ids |= {"user_id": add_user(self.actor, app, "grace").id}
             Actor.ok(self.actor.put("/api/v1/prices", PRICE))
             Actor.ok(self.actor.put("/api/v1/routes/smart", ROUTE))
-            Actor.ok(self.actor.put(f"/api/v1/users/{self.ids['user_id']}/budgets", BUDGETS))
+            for owner in (f"users/{self.ids['user_id']}", f"keys/{self.ids['key_id']}"):
+                Actor.ok(self.actor.put(f"/api/v1/{owner}/budgets", BUDGETS))
 
     def call(self, route: Route, body: Any = None, **options: Any) -> TestResponse:
         query = QUERIES.get(str(route), lambda _: {})(self)
@@ -105,6 +106,7 @@ BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
     },
     "POST /api/v1/users": lambda _: {"username": "margaret", "password": PASSWORD},
     "PUT /api/v1/auth/password": lambda _: {"current_password": PASSWORD, "new_password": "another good long one"},
+    "PUT /api/v1/keys/{key_id}/budgets": lambda _: BUDGETS,
     "PUT /api/v1/prices": lambda _: PRICE,
     "PUT /api/v1/routes/{public_model}": lambda _: ROUTE,
     "PUT /api/v1/sessions/{session_id}": lambda _: {"title": "renamed"},
@@ -115,6 +117,7 @@ OPTIONAL = {
     "PATCH /api/v1/keys/{key_id}",
     "PATCH /api/v1/users/{user_id}",
     "POST /api/v1/sessions",
+    "PUT /api/v1/keys/{key_id}/budgets",
     "PUT /api/v1/sessions/{session_id}",
     "PUT /api/v1/users/{user_id}/budgets",
 }

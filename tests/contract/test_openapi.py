@@ -93,7 +93,7 @@ class World:
         if label.startswith("POST /api/v1/users"):
             self._made += 1
             return {"username": f"made-{self._made}", "password": PASSWORD, "email": None}
-        if "/api/v1/keys" in label:
+        if "/api/v1/keys" in label and not label.endswith("/budgets"):
             oneself = {"user_id": None} if label.startswith("POST") else {}
             return {"expires_at": None, "addresses": ["10.0.0.0/8"]} | oneself
         if label == "PUT /api/v1/prices":
@@ -124,6 +124,7 @@ class World:
         made = Actor.ok(self.callers["admin"].post("/api/v1/users", body), 201)["id"]
         Actor.ok(self.callers["admin"].put(f"/api/v1/users/{made}/budgets", {"day": {"requests": 1}}))
         key = Actor.ok(self.callers[caller].post("/api/v1/keys", {"name": "mine"}), 201)
+        Actor.ok(self.callers[caller].put(f"/api/v1/keys/{key['id']}/budgets", {"day": {"requests": 1}}))
         return {
             "key_id": key["id"],
             "session_id": turn["session_id"],

@@ -27,6 +27,10 @@ NOT_OWNED = {
     "GET /api/v1/usage": "user_id is for administrators: test_usage.py",
     "GET /api/v1/chat/{session_id}/stream": "last_event_id is an event's: tested below",
 }
+BODIES: dict[str, dict[str, Any]] = {
+    "PATCH /api/v1/keys/{key_id}": {"name": "hello"},
+    "PUT /api/v1/keys/{key_id}/budgets": {"day": {"requests": 1}},
+}
 # Routes of one user's things that administrators manage too.
 ALSO_ADMINISTERED = "/api/v1/keys/"
 
@@ -48,6 +52,7 @@ class Victim:
             f"/api/v1/chat/usage?session_id={session_id}",
             f"/api/v1/generations/{self.ids['generation_id']}",
             "/api/v1/keys",
+            f"/api/v1/keys/{self.ids['key_id']}/budgets",
         )
         return [Actor.ok(self.actor.get(path)) for path in paths]
 
@@ -56,10 +61,12 @@ class Victim:
 def victim(user: Actor) -> Victim:
     turn = Actor.ok(user.post("/api/v1/chat", {"message": "my secret"}))
     session_id = turn["session_id"]
+    key_id = Actor.ok(user.post("/api/v1/keys", {"name": "my secret"}), 201)["id"]
+    Actor.ok(user.put(f"/api/v1/keys/{key_id}/budgets", {"day": {"requests": 9}}))
     return Victim(
         user,
         {
-            "key_id": Actor.ok(user.post("/api/v1/keys", {"name": "my secret"}), 201)["id"],
+            "key_id": key_id,
             "session_id": session_id,
             "conversation_id": session_id,
             "generation_id": turn["generation_id"],
@@ -94,8 +101,7 @@ def attempts(victim: Victim, route: Route, names: set[str]) -> Iterator[tuple[st
         ids["message_id"] = ids["question_id"]  # only what a user wrote can be edited
     for name in in_path or names:
         value = {} if in_path else {name: ids[name]}
-        body = {"name": "hello"} if str(route) == "PATCH /api/v1/keys/{key_id}" else {"message": "hello"}
-        yield path, {} if route.takes_body else value, body | value
+        yield path, {} if route.takes_body else value, BODIES.get(str(route), {"message": "hello"}) | value
 
 
 def call(actor: Actor, route: Route, path: str, query: dict[str, str], body: dict[str, Any]) -> TestResponse:
@@ -141,8 +147,9 @@ def test_administrators_do_not_read_what_users_write(app: OpenAPI, victim: Victi
 
 def test_the_owner_is_let_in_everywhere(app: OpenAPI, victim: Victim) -> None:
     # Otherwise the tests above would pass for routes that refuse everybody.
-    def last(one: tuple[Route, set[str]]) -> bool:
-        return one[0].method == "DELETE"
+    def last(one: tuple[Route, set[str]]) -> int:
+        """What is deleted comes after all else, and a thing after its parts."""
+        return 1000 - len(one[0].path) if one[0].method == "DELETE" else 0
 
     for route, names in sorted(owned_routes(app), key=last):
         if str(route) == "DELETE /api/v1/sessions/{session_id}":
