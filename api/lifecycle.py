@@ -1,5 +1,6 @@
 """What the server process does with the application at its start and at its end."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ from flask import Flask
 
 from config import Settings
 from domain.chat import ModelInfo
+from domain.errors import Unavailable
 from services.registry import Services
 
 _SHOWN_MODELS = 3
@@ -26,6 +28,8 @@ def drain(app: Flask, seconds: float) -> None:
     services.health.begin_drain()
     services.completions.begin_drain()
     services.runner.drain(seconds)
+    with contextlib.suppress(Unavailable):
+        services.api_keys.checker.note_uses()
     services.completions.drain(max(0.0, deadline - time.monotonic()))
     services.feed.close()
     services.close()

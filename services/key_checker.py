@@ -84,7 +84,7 @@ class KeyChecker:
         known = self._find(digest(key), address)
         principal = known.admit()
         if known.networks is not None and not is_in(address, known.networks):
-            raise PermissionDenied("The API key may not be used from this address.", "address_not_allowed")
+            raise PermissionDenied("The API key may not be used from this address.", "key_address_not_allowed")
         self._used[principal.credential_id] = now()
         return principal
 

@@ -1,5 +1,7 @@
 """API keys: made once, shown once, changed, revoked; what they open, and for whom."""
 
+import hashlib
+import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -141,7 +143,7 @@ def test_what_ends_a_key(app: OpenAPI, admin: Actor, user: Actor) -> None:
     Actor.ok(user.patch(path, {"disabled": True}))
     refused(program.call("GET", ME), 401, "key_disabled")
     Actor.ok(user.patch(path, {"disabled": False, "addresses": ["10.0.0.0/8", "2001:db8::/64"]}))
-    refused(program.call("GET", ME), 403, "address_not_allowed")
+    refused(program.call("GET", ME), 403, "key_address_not_allowed")
     for address in ("10.1.2.3", "2001:db8::77", "::ffff:10.1.2.3"):
         assert program.call("GET", ME, address=address).status_code == 200, address
     Actor.ok(user.patch(path, {"addresses": None}))
@@ -290,6 +292,20 @@ def test_the_first_key_is_made_with_the_first_administrator(make_app: AppFactory
     assert turn["message"]["status"] == "completed"
     refused(program.call("GET", "/api/v1/users"), 403, "scope_missing")
     assert [item["id"] for item in Actor.ok(sign_in(app, "ada").get("/api/v1/keys"))["items"]] == [program.id]
+
+
+def test_a_dump_of_the_database_holds_no_key(app: OpenAPI, user: Actor) -> None:
+    keys = [make(user)["key"] for _ in range(3)]
+    with sqlite3.connect(app.config["SQLALCHEMY_DATABASE_URI"].partition("///")[2]) as database:
+        dump = "\n".join(database.iterdump())
+
+    for key in keys:
+        assert key[:11] in dump
+        assert key[11:20] not in dump
+        stored = hashlib.sha256(key.encode()).hexdigest()
+        assert stored in dump
+        for text in (stored, f"sk-{stored}", f"sk-uc{stored[:46]}"):
+            refused(app.test_client().get(ME, headers={"x-api-key": text}), 401, "invalid_api_key")
 
 
 def test_a_key_does_not_sign_out(app: OpenAPI, user: Actor) -> None:

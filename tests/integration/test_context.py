@@ -338,6 +338,42 @@ def test_signing_out_ends_the_stream_in_the_middle_of_an_answer(app: OpenAPI, us
     ok(user.post("/api/v1/chat/stop", {"session_id": stream.split("/")[-2]}))
 
 
+@pytest.mark.parametrize("change", [None, {"disabled": True}, {"scopes": ["read"]}])
+def test_what_ends_an_api_key_ends_its_stream(
+    app: OpenAPI, user: Actor, stream: str, change: dict[str, Any] | None
+) -> None:
+    made = ok(user.post("/api/v1/keys", {"name": "mine"}), 201)
+    path = f"/api/v1/keys/{made['id']}"
+    listener = Listener(app.test_client().get(stream, headers={"x-api-key": made["key"]}))
+    begin(user, stream, "/echo pace=50 words=200 hello")
+    listener.next("chunk")
+    ok(user.delete(path) if change is None else user.patch(path, change))
+
+    code = "key_revoked" if change is None else "key_disabled" if "disabled" in change else "key_changed"
+    assert listener.next("error", "end").data["code"] == code
+    ok(user.post("/api/v1/chat/stop", {"session_id": stream.split("/")[-2]}))
+
+
+def test_a_ticket_of_an_api_key_counts_as_long_as_the_key(
+    app: OpenAPI, user: Actor, session_id: str, stream: str
+) -> None:
+    made = ok(user.post("/api/v1/keys", {"name": "mine", "scopes": ["chat"]}), 201)
+    client, headers = app.test_client(), {"x-api-key": made["key"]}
+
+    def key_ticket() -> str:
+        answer = client.post("/api/v1/auth/tickets", json={"session_id": session_id}, headers=headers)
+        return str(ok(answer, 201)["ticket"])
+
+    first, second, third = (key_ticket() for _ in range(3))
+    listener = Listener(client.get(f"{stream}?ticket={first}"))
+    begin(user, stream, "hello")
+    listener.next("end")
+    ok(user.patch(f"/api/v1/keys/{made['id']}", {"scopes": ["read"]}))
+    refused(client.get(f"{stream}?ticket={second}"), 403, "scope_missing")
+    ok(user.delete(f"/api/v1/keys/{made['id']}"))
+    refused(client.get(f"{stream}?ticket={third}"), 401, "key_revoked")
+
+
 def test_deleting_the_session_ends_the_stream(user: Actor, session_id: str, stream: str) -> None:
     listener = Listener(user.get(stream))
     ok(user.delete(f"/api/v1/sessions/{session_id}"))

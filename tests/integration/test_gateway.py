@@ -316,7 +316,7 @@ def test_an_id_that_could_do_harm_is_replaced(client: FlaskClient, offered: str)
 APP = {"Origin": "https://app.example"}
 PREFLIGHT = APP | {
     "Access-Control-Request-Method": "PUT",
-    "Access-Control-Request-Headers": "authorization, content-type, last-event-id",
+    "Access-Control-Request-Headers": "authorization, content-type, last-event-id, x-api-key",
 }
 CLOSED = "/api/v1/sessions/sess_1"
 
@@ -341,7 +341,7 @@ def test_a_preflight_of_a_closed_route_needs_no_token(client: FlaskClient) -> No
     assert answer.status_code == 200
     assert "PUT" in cors(answer)["Access-Control-Allow-Methods"]
     allowed = cors(answer)["Access-Control-Allow-Headers"].lower().split(", ")
-    assert {"authorization", "content-type", "last-event-id"} <= set(allowed)
+    assert {"authorization", "content-type", "last-event-id", "x-api-key"} <= set(allowed)
     assert int(cors(answer)["Access-Control-Max-Age"]) >= 600
 
 

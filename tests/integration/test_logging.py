@@ -1,6 +1,7 @@
 """What the logs hold, and what they never do."""
 
 import json
+import logging
 import threading
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from flask_openapi import OpenAPI
 
 from api.log_setup import RotatingFile
+from domain.key_format import new_key
 from tests.actors import Actor
 from tests.conftest import AppFactory
 
@@ -58,6 +60,32 @@ def test_prompts_answers_and_secrets_are_never_logged(app: OpenAPI, user: Actor,
     assert CANARY not in log_file.read_text()
 
 
+def test_api_keys_are_never_logged_wherever_they_are_put(app: OpenAPI, user: Actor, log_file: Path) -> None:
+    made = Actor.ok(user.post("/api/v1/keys", {"name": "mine"}), 201)
+    key, wrong, client = made["key"], new_key(), app.test_client()
+
+    def call(path: str, json: object = None, **headers: str) -> None:
+        client.open(path, method="GET" if json is None else "POST", json=json, headers=headers).close()  # and log it
+
+    call("/api/v1/auth/me", **{"x-api-key": key})
+    for text in (key, wrong):
+        headers = {"Authorization": f"Bearer {text}", "X-Request-Id": text}
+        for path in ("/api/v1/auth/me", f"/api/v1/keys/{text}", f"/{text}", f"/api/v1/sessions?q={text}"):
+            call(path, **headers)
+        call("/api/v1/auth/me", **{"x-api-key": text[:-1]})
+        call("/api/v1/auth/login", {"username": text, "password": text})
+        call("/api/v1/chat", {"message": text, "model": text, "provider": text}, **headers)
+        logging.getLogger("a.library").warning("it says %s", text)
+    Actor.ok(user.delete(f"/api/v1/keys/{made['id']}"))
+
+    written = log_file.read_text()
+    assert key[:11] in written  # the prefix may be
+    for text in (key, wrong):
+        assert text[12:30] not in written
+    used = [record for record in _records(log_file) if record.get("key_id") == made["id"]]
+    assert {record["event"] for record in used} >= {"key_created", "request", "key_revoked"}
+
+
 def test_a_forged_request_id_cannot_break_into_the_log(user: Actor, log_file: Path) -> None:
     response = user.get("/api/v1/sessions", headers={"X-Request-Id": "x" * 500})
 
@@ -66,8 +94,6 @@ def test_a_forged_request_id_cannot_break_into_the_log(user: Actor, log_file: Pa
 
 
 def test_several_writers_rotate_one_file_without_losing_a_line(log_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import logging
-
     monkeypatch.setattr("api.log_setup._ROTATE_BYTES", 10_000)
     monkeypatch.setattr("api.log_setup._ROTATE_KEEP", 50)
     handlers = [RotatingFile(str(log_file)) for _ in range(3)]  # as three workers have one each
