@@ -39,7 +39,7 @@ def _run(script: str, folder: Path) -> list[str]:
 def test_the_lines_of_the_readme_work_when_pasted(readme: str, start_node: NodeFactory, tmp_path: Path) -> None:
     node = start_node().wait_ready()
 
-    _, _, setup, login, whole, stream, sessions = _run(_lines(readme, node), tmp_path)
+    _, _, setup, login, whole, stream, sessions, key, by_key = _run(_lines(readme, node), tmp_path)
 
     assert json.loads(setup)["data"]["user"]["username"] == "ada"
     assert login == ""
@@ -47,6 +47,8 @@ def test_the_lines_of_the_readme_work_when_pasted(readme: str, start_node: NodeF
     assert '"type":"start"' in stream
     assert stream.splitlines()[-1].startswith('data: {"type":"complete"')
     assert len(json.loads(sessions)["data"]["items"]) == 2
+    assert key == ""
+    assert json.loads(by_key)["data"]["message"]["status"] == "completed"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -59,8 +61,9 @@ def test_the_same_lines_reach_a_provider_over_http_once_it_has_a_key(
         key, url = f"{name.upper()}_API_KEY", f"{name.upper()}_BASE_URL"
         node = start_node(**{key: "x", url: urls[name], "AUTO_TITLE": "false"}).wait_ready()
 
-        *_, whole, stream, _ = _run(_lines("README.md", node), tmp_path)
+        *_, whole, stream, _, _, by_key = _run(_lines("README.md", node), tmp_path)
 
         assert json.loads(whole)["data"]["message"]["provider"] == name
         assert f'"provider":"{name}"' in stream
-        assert [entry["end"] for entry in provider.log()] == ["complete", "complete"]
+        assert json.loads(by_key)["data"]["message"]["provider"] == name
+        assert [entry["end"] for entry in provider.log()] == ["complete"] * 3
