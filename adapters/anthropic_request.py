@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from adapters.model_catalog import Quirks
-from adapters.openai_wire import plain_text
+from adapters.openai_request import plain_text
 from domain.chat import ChatRequest, ModelInfo, NativeRequest, Options, ToolChoice
 from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, ToolCall, ToolResult
 

@@ -173,12 +173,16 @@ class BaseAdapter(ABC):
 
     Config: ClassVar[type[AdapterConfig]] = AdapterConfig
     dialect: ClassVar[Dialect | None] = None  # the client protocol that the provider speaks too, if it does
-    takes: ClassVar[frozenset[str]] = frozenset()  # which Options its protocol can say
     guardable: ClassVar[bool] = False  # whether every connection of a guarded one goes through its config's guard
 
     def __init__(self, name: str, config: AdapterConfig) -> None:
         self.name = name
         self.config = config
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """Which of the :class:`Options` its protocol can say."""
+        return frozenset()
 
     def speaks(self, request: ChatRequest) -> bool:
         """Whether the request came in the provider's own protocol, and goes out as it is."""

@@ -23,15 +23,15 @@ from adapters.base_adapter import Deadlines, UpstreamCall
 from adapters.dify_wire import CODES, ConversationGoneError, DifyAnswer
 from adapters.failures import decode_or_fail
 from adapters.http_adapter import HttpAdapter
-from adapters.openai_wire import plain_text
+from adapters.openai_request import plain_text
 from domain.chat import Capabilities, ChatRequest, ModelInfo, PromptMessage
 from domain.deltas import Delta, Finish, TextDelta
 from domain.errors import ProviderError, UnsupportedInput
-from domain.messages import Image, MessageRole
+from domain.messages import FileReference, Image, MessageRole, ToolCall, ToolResult
 
 _STOP_DEADLINES = Deadlines(connect=1, first_token=2, idle=2, total=2)
 _NO_TEXT = "(see the picture)"
-_SPEAKERS = {MessageRole.USER: "User", MessageRole.ASSISTANT: "Assistant"}
+_SPEAKERS = {MessageRole.USER: "User", MessageRole.ASSISTANT: "Assistant", MessageRole.SYSTEM: "Instructions"}
 
 
 class _Named(msgspec.Struct):
@@ -71,6 +71,14 @@ class DifyAdapter(HttpAdapter):
         # What the app can do is decided at Dify: it takes pictures and ignores them if it must.
         able = Capabilities(vision=True, reasoning=True, system_prompt=False, general=False)
         return ModelInfo(model.name, model.context_window, model.max_output, able)
+
+    def check(self, request: ChatRequest) -> None:
+        """Raises UnsupportedInput for what no app can be told: calls of tools and their results, and files."""
+        super().check(request)
+        unsaid = ToolCall | ToolResult | FileReference
+        if request.whole and any(isinstance(part, unsaid) for one in request.messages for part in one.parts):
+            message = f"The provider {self.name} takes text and pictures only."
+            raise UnsupportedInput(message, "unsupported_parameter", ("messages",))
 
     def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         body = self._body(request, call)
@@ -145,9 +153,13 @@ def _said(message: PromptMessage) -> str:
 
 
 def _with_history(request: ChatRequest) -> str:
-    """The last message, after everything that was said before it."""
+    """The last message, after everything that was said before it.
+
+    An app has a system prompt of its own: that of our sessions stays out, that which a client sends by itself does not.
+    """
     *history, last = request.messages
-    lines = [f"{_SPEAKERS[message.role]}: {said}" for message in history if (said := _said(message))]
+    lines = [f"{_SPEAKERS[MessageRole.SYSTEM]}: {request.system}"] if request.whole and request.system else []
+    lines += [f"{_SPEAKERS[message.role]}: {said}" for message in history if (said := _said(message))]
     question = _said(last) or _NO_TEXT
     if not lines:
         return question

@@ -8,29 +8,36 @@ A message that begins with ``/echo`` directs it, in any order and all optional:
     /echo fail=CODE after=3  after three words, fail with that code of the error tree (``provider_rate_limited``, ...),
                              with ``upstream_cut`` by ending without an end marker
     /echo retry_after=2      the seconds that such a failure asks to wait
+    /echo tool=NAME args={}  call that tool, if it was offered, with these arguments (JSON without blanks);
+                             calls=2 calls it twice at once
 
-What follows the directives is the message that is quoted.
+What follows the directives is the message that is quoted. Where a result of a tool came last, that is quoted. Where
+JSON is asked for, the answer is the least JSON that fits. Other options are accepted, and change nothing.
 """
 
+import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import cycle, islice
 
 from pydantic import Field
 
 from adapters.base_adapter import AdapterConfig, BaseAdapter, UpstreamCall
-from domain.chat import Capabilities, ChatRequest, ModelInfo
-from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, UsageReport
+from adapters.echo_json import least_json
+from domain.chat import Capabilities, ChatRequest, ModelInfo, Options
+from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport
 from domain.errors import ProviderError, ProviderTimeout, UpstreamCut
-from domain.messages import Image, MessageRole
+from domain.messages import Image, MessageRole, ToolResult
 from domain.usage import Usage
 
 _DIRECTIVES = re.compile(r"/echo((?:\s+[a-z_]+=\S*)*)\s*", re.ASCII)
 _WORD = re.compile(r"\s*\S+")
 _MAX_WORDS = 100_000
 _MAX_PACE_MS = 60_000
+_MAX_CALLS = 16
+_OPTIONS = frozenset(one.name for one in fields(Options))
 
 
 def _by_code(error: type[ProviderError]) -> dict[str, type[ProviderError]]:
@@ -54,6 +61,9 @@ class _Script:
     fail: str = ""
     after: int = 0
     retry_after: float | None = None
+    tool: str = ""
+    arguments: str = "{}"
+    calls: int = 1
 
     @classmethod
     def read(cls, message: str) -> "_Script":
@@ -70,6 +80,9 @@ class _Script:
             fail=given.get("fail", "") if given.get("fail", "") in _FAILURES else "",
             after=int(_number(given.get("after")) or 0),
             retry_after=_number(given.get("retry_after")),
+            tool=given.get("tool", ""),
+            arguments=given.get("args", "{}"),
+            calls=int(min(_number(given.get("calls")) or 1, _MAX_CALLS)),
         )
 
 
@@ -101,7 +114,12 @@ class EchoAdapter(BaseAdapter):
 
     def model(self, name: str) -> ModelInfo:
         """Every name is a model here."""
-        return ModelInfo(name, 32_768, 8_192, Capabilities(vision=True, reasoning=True, general=False))
+        return ModelInfo(name, 32_768, 8_192, Capabilities(vision=True, tools=True, reasoning=True, general=False))
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """Everything: see above."""
+        return _OPTIONS
 
     def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         script = _Script.read(_last_user_text(request))
@@ -110,7 +128,8 @@ class EchoAdapter(BaseAdapter):
         aborted = threading.Event()
         call.on_abort(aborted.set)
         pace = (self.config.pace_ms if script.pace_ms is None else script.pace_ms) / 1000
-        deltas: list[Delta] = [*map(ReasoningDelta, thoughts), *map(TextDelta, answer)]
+        calls = _tool_calls(request, script)
+        deltas: list[Delta] = [*map(ReasoningDelta, thoughts), *(calls or map(TextDelta, answer))]
         for position, delta in enumerate(deltas):
             _fail_if_due(script, position)
             if _pause(pace, call, aborted):
@@ -119,7 +138,8 @@ class EchoAdapter(BaseAdapter):
         _fail_if_due(script, max(len(deltas), script.after))
         if script.fail != UpstreamCut.code:
             yield UsageReport(Usage(_count(request), len(deltas), reasoning_tokens=len(thoughts)))
-            yield Finish("stop" if len(answer) < (request.max_tokens or _MAX_WORDS) else "length")
+            whole = len(answer) < (request.max_tokens or _MAX_WORDS)
+            yield Finish("tool_calls" if calls else "stop" if whole else "length")
 
 
 def _pause(seconds: float, call: UpstreamCall, aborted: threading.Event) -> bool:
@@ -142,7 +162,22 @@ def _fail_if_due(script: _Script, position: int) -> None:
     raise error(message, retry_after=script.retry_after)
 
 
+def _tool_calls(request: ChatRequest, script: _Script) -> list[Delta]:
+    """The calls that the message asks for, each in three fragments."""
+    if script.tool not in {tool.name for tool in request.options.tools}:
+        return []
+    calls: list[Delta] = []
+    half = len(script.arguments) // 2
+    for index in range(script.calls):
+        calls.append(ToolCallDelta(index, f"call_{len(request.messages)}_{index}", script.tool))
+        calls += (ToolCallDelta(index, arguments=piece) for piece in (script.arguments[:half], script.arguments[half:]))
+    return calls
+
+
 def _answer(request: ChatRequest, script: _Script) -> str:
+    wanted = request.options.response_format
+    if wanted is not None and wanted.kind != "text":
+        return json.dumps(least_json(wanted.schema or {"type": "object"}), ensure_ascii=False)
     pictures = sum(isinstance(part, Image) for message in request.messages for part in message.parts)
     seen = f" (and {pictures} picture{'s' if pictures > 1 else ''})" if pictures else ""
     said = f"You wrote{seen}: {script.quoted}" if script.quoted or seen else "You wrote nothing that could be quoted."
@@ -154,6 +189,9 @@ def _reasoning(request: ChatRequest) -> str:
 
 
 def _last_user_text(request: ChatRequest) -> str:
+    last = request.messages[-1].parts if request.messages else ()
+    if results := [part for part in last if isinstance(part, ToolResult)]:
+        return "".join(result.content for result in results)
     texts = (message.text for message in reversed(request.messages) if message.role is MessageRole.USER)
     return next(texts, "")
 

@@ -10,7 +10,8 @@ from adapters.http_adapter import HttpAdapter
 from adapters.model_catalog import family_of
 from adapters.model_lists import listed_models
 from adapters.openai_native import native_body
-from adapters.openai_wire import Answer, request_body
+from adapters.openai_request import TAKES, request_body
+from adapters.openai_wire import Answer
 from adapters.sse import ServerEvent
 from domain.chat import ChatRequest
 from domain.deltas import Delta, Finish
@@ -36,6 +37,11 @@ class OpenAIAdapter(HttpAdapter):
     dialect = "chat_completions"
     default_base_url = "https://api.openai.com/v1"
     default_model = "gpt-4o-mini"
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """All but ``top_k``, which only some compatible servers know."""
+        return TAKES
 
     @property
     def completes(self) -> bool:
@@ -77,7 +83,7 @@ class OpenAIAdapter(HttpAdapter):
             extra |= {"stream": None, "stream_options": None}
         elif model.capabilities.stream_usage:
             extra.setdefault("stream_options", {"include_usage": True})
-        return request_body(request, model.name, quirks, self._of_user(request) | extra)
+        return request_body(request, model, quirks, self._of_user(request) | extra)
 
     def _of_user(self, request: ChatRequest) -> dict[str, Any]:
         """Who asks, unless the client says so itself."""

@@ -6,13 +6,10 @@ from typing import Any
 import msgspec
 
 from adapters.failures import FailureMap, decode_or_fail
-from adapters.model_catalog import Quirks
 from adapters.sse import ServerEvent
-from domain.chat import ChatRequest, PromptMessage
 from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport, WireEvent
 from domain.errors import ProviderTimeout, ProviderUnavailable, UpstreamCut
 from domain.generation import FinishReason
-from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
 from domain.usage import Usage
 
 _NULL = msgspec.Raw(b"null")
@@ -195,87 +192,3 @@ def _usage(raw: msgspec.Raw) -> Usage | None:
         return _decode_usage(raw).neutral()
     except msgspec.MsgspecError:
         return None
-
-
-def request_body(request: ChatRequest, model: str, quirks: Quirks, extra: Mapping[str, Any]) -> bytes:
-    """The JSON of a streamed request. ``extra`` fields win over ours; one that is ``None`` is left out."""
-    fields: dict[str, Any] = {
-        "model": model,
-        "messages": wire_messages(request, quirks),
-        "stream": True,
-        "temperature": request.temperature if quirks.temperature else None,
-        quirks.output_limit_field: request.max_tokens,
-        **extra,
-    }
-    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
-
-
-def wire_messages(request: ChatRequest, quirks: Quirks) -> list[dict[str, Any]]:
-    """The prompt as a list of wire messages.
-
-    Only complete pairs of a tool call and its result are sent: one without the other, as a stopped answer leaves
-    behind, is refused.
-    """
-    parts = [part for message in request.messages for part in message.parts]
-    answered = {part.id for part in parts if isinstance(part, ToolResult)}
-    paired = {part.id for part in parts if isinstance(part, ToolCall) and part.id in answered}
-    system = [{"role": "system", "content": request.system}] if request.system else []
-    return system + [wire for message in request.messages for wire in _wire_message(message, paired, quirks)]
-
-
-def _wire_message(message: PromptMessage, paired: set[str], quirks: Quirks) -> Iterator[dict[str, Any]]:
-    """One message of ours is several on the wire when tools were called in its midst."""
-    pending: list[Part] = []
-    for part in message.parts:
-        if isinstance(part, ToolResult):
-            yield from _spoken(message.role, pending, paired, quirks)
-            pending = []
-            if part.id in paired:
-                yield {"role": "tool", "tool_call_id": part.id, "content": part.content}
-        else:
-            pending.append(part)
-    yield from _spoken(message.role, pending, paired, quirks)
-
-
-def _spoken(role: MessageRole, parts: Sequence[Part], paired: set[str], quirks: Quirks) -> Iterator[dict[str, Any]]:
-    calls = [_wire_call(part) for part in parts if isinstance(part, ToolCall) and part.id in paired]
-    content = _content(role, parts)
-    if not content and not calls:
-        return
-    wire: dict[str, Any] = {"role": role.value, "content": content or None}
-    if calls:
-        wire["tool_calls"] = calls
-        thought = "".join(part.text for part in parts if isinstance(part, Reasoning))
-        if quirks.replay_reasoning and thought:
-            wire["reasoning_content"] = thought
-    yield wire
-
-
-def _wire_call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
-
-
-def _content(role: MessageRole, parts: Sequence[Part]) -> str | list[dict[str, Any]]:
-    """Plain text where there is only text, as every compatible server takes; a list of parts beside pictures."""
-    if role is MessageRole.USER and any(isinstance(part, Image) for part in parts):
-        return [content for part in parts if (content := _content_part(part))]
-    return "".join(plain_text(part) for part in parts)
-
-
-def _content_part(part: Part) -> dict[str, Any] | None:
-    if isinstance(part, Image):
-        return {"type": "image_url", "image_url": {"url": part.url}}
-    text = plain_text(part)
-    return {"type": "text", "text": text} if text else None
-
-
-def plain_text(part: Part) -> str:
-    """A part as text: a picture or file that cannot be sent becomes a link, unless its address is its content."""
-    match part:
-        case Text(text=text):
-            return text
-        case Image(url=url, alt=alt):
-            return f"![{alt}]({url})" if not url.startswith("data:") else f"[picture: {alt or 'untitled'}]"
-        case FileReference(url=url, name=name):
-            return f"[{name or url}]({url})" if not url.startswith("data:") else f"[file: {name or 'untitled'}]"
-    return ""

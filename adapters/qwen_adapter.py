@@ -7,10 +7,11 @@ from adapters.base_adapter import UpstreamCall
 from adapters.model_catalog import family_of
 from adapters.model_lists import paged_models
 from adapters.openai_adapter import OpenAIAdapter, OpenAIConfig
-from adapters.qwen_wire import CODES, QwenAnswer, native_body
+from adapters.qwen_wire import CODES, TAKES, QwenAnswer, native_body
 from domain.chat import ChatRequest
 from domain.deltas import Delta
-from domain.messages import Image
+from domain.errors import UnsupportedInput
+from domain.messages import FileReference, Image
 
 _AIGC = "/services/aigc"
 _STREAM = {"x-dashscope-sse": "enable"}
@@ -38,6 +39,27 @@ class QwenAdapter(OpenAIAdapter):
     def speaks(self, request: ChatRequest) -> bool:
         """Whether the base URL speaks the protocol in which the request came."""
         return self._compatible and super().speaks(request)
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """What the base URL's protocol can say."""
+        return super().takes if self._compatible else TAKES
+
+    def check(self, request: ChatRequest) -> None:
+        """Raises UnsupportedInput for what DashScope's own protocol cannot say: a schema, a call of any tool, files."""
+        super().check(request)
+        if self._compatible:
+            return
+        options, missing = request.options, []
+        if options.response_format is not None and options.response_format.kind == "json_schema":
+            missing.append("response_format")
+        if options.tool_choice is not None and options.tool_choice.mode == "required":
+            missing.append("tool_choice")
+        if request.whole and any(isinstance(part, FileReference) for one in request.messages for part in one.parts):
+            missing.append("messages")
+        if missing:
+            message = f"The provider {self.name} cannot be asked for this value of {', '.join(missing)}."
+            raise UnsupportedInput(message, "unsupported_parameter", tuple(missing))
 
     @property
     def completes(self) -> bool:

@@ -7,9 +7,10 @@ import msgspec
 
 from adapters.failures import Codes, decode_or_fail
 from adapters.model_catalog import Quirks
-from adapters.openai_wire import Answer, ToolCallFragment, wire_messages
+from adapters.openai_request import Fields, wire_choice, wire_messages, wire_tool
+from adapters.openai_wire import Answer, ToolCallFragment
 from adapters.sse import ServerEvent
-from domain.chat import ChatRequest
+from domain.chat import ChatRequest, Options
 from domain.deltas import Delta, ReasoningDelta, TextDelta
 from domain.errors import ContentFiltered, ModelNotFound, ProviderDenied, ProviderRateLimited, ProviderUnavailable
 from domain.usage import Usage
@@ -36,6 +37,21 @@ CODES: Codes = {
     "serviceunavailableerror": ProviderUnavailable,
     "systemerror": ProviderUnavailable,
 }
+
+TAKES = frozenset(
+    {
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "reasoning_budget",
+        "stop",
+        "seed",
+        "top_p",
+        "top_k",
+        "presence_penalty",
+    }
+)
 
 
 class _Part(msgspec.Struct):
@@ -125,6 +141,7 @@ def native_body(
         "incremental_output": True,
         "temperature": request.temperature,
         "max_tokens": request.max_tokens,
+        **_option_parameters(request.options),
         **parameters,
     }
     body = {
@@ -133,6 +150,23 @@ def native_body(
         "parameters": {name: value for name, value in own.items() if value is not None},
     }
     return msgspec.json.encode(body)
+
+
+def _option_parameters(options: Options) -> Fields:
+    budget = options.reasoning_budget
+    return {
+        "tools": [wire_tool(tool) for tool in options.tools] or None,
+        "tool_choice": options.tool_choice and wire_choice(options.tool_choice),
+        "parallel_tool_calls": options.parallel_tool_calls,
+        "response_format": options.response_format and {"type": options.response_format.kind},
+        "enable_thinking": None if budget is None else True,
+        "thinking_budget": budget,
+        "stop": list(options.stop) or None,
+        "seed": options.seed,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "presence_penalty": options.presence_penalty,
+    }
 
 
 def _in_parts(message: Mapping[str, Any]) -> dict[str, Any]:

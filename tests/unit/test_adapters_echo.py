@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from adapters.base_adapter import Deadlines, UpstreamCall
+from adapters.echo_json import least_json
 from adapters.registry import load_providers
 from domain import errors
-from domain.chat import ChatRequest, PromptMessage
-from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, UsageReport
+from domain.chat import ChatRequest, Options, PromptMessage, ResponseFormat, Tool
+from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport
 from domain.messages import Image, MessageRole, Part, Text
 
 
@@ -107,3 +108,40 @@ def test_it_can_be_switched_off_and_renamed() -> None:
     assert not adapter.enabled
     assert [model.name for model in adapter.models] == ["b", "a"]
     assert not adapter.models[0].capabilities.general
+
+
+def test_it_calls_a_tool_that_was_offered_in_fragments() -> None:
+    weather = Options(tools=(Tool("weather"),))
+    deltas = echo('/echo tool=weather args={"city":"Bonn"} calls=2', options=weather)
+    calls = [delta for delta in deltas if isinstance(delta, ToolCallDelta)]
+
+    assert [(call.index, call.name) for call in calls if call.name] == [(0, "weather"), (1, "weather")]
+    assert len({call.id for call in calls if call.id}) == 2
+    assert "".join(call.arguments for call in calls if call.index == 1) == '{"city":"Bonn"}'
+    assert text(deltas) == ""
+    assert deltas[-1] == Finish("tool_calls")
+    assert deltas[-1] != echo("/echo tool=weather")[-1] == Finish("stop")
+
+
+def test_json_that_is_asked_for_fits() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "minLength": 2},
+            "mood": {"enum": ["good", "bad"]},
+            "next": {"$ref": "#"},
+            "tags": {"type": "array", "items": {"type": "integer"}, "minItems": 2},
+            "more": {"anyOf": [{"type": "null"}, {"type": "string"}]},
+        },
+        "required": ["city", "mood", "tags", "more"],
+    }
+    answer = text(echo("hello", options=Options(response_format=ResponseFormat("json_schema", schema=schema))))
+
+    assert answer == '{"city": "xx", "mood": "good", "tags": [0, 0], "more": null}'
+    assert text(echo("hello", options=Options(response_format=ResponseFormat("json_object")))) == "{}"
+
+
+def test_a_schema_without_end_has_an_end() -> None:
+    endless = {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}
+
+    assert str(least_json(endless)).count("next") < 20
