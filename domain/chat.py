@@ -132,6 +132,7 @@ class ChatRequest:
     ``upstream_state`` is what the adapter itself reported last for this session (Dify keeps a conversation id there).
     ``native`` is the same turn in the client's own words, if it came in some provider's protocol. ``whole``: nobody
     may leave anything out of ``messages`` to make it fit; what does not fit is for the provider to refuse.
+    ``choices``: how many answers are asked for, each as long as ``max_tokens``; more than one in native requests only.
     """
 
     model: str
@@ -144,6 +145,7 @@ class ChatRequest:
     options: Options = NO_OPTIONS
     native: NativeRequest | None = None
     whole: bool = False
+    choices: int = 1
 
     def with_messages(self, messages: Sequence[PromptMessage]) -> Self:
         """The same request over other messages."""

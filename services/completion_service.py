@@ -23,7 +23,7 @@ from repositories.unit_of_work import OpenUnitOfWork
 from services.charges import tokens_of
 from services.completion_tally import CompletionTally
 from services.generation_runner import STOP_WAIT_S, AnswerTooLarge, end_reason_of
-from services.key_limiter import Held, KeyLimiter, tokens_to_hold
+from services.key_limiter import Held, KeyLimiter
 from services.ledger import Hold, Ledger
 from services.model_choice import ModelChooser
 from services.settlements import Due, Settlements
@@ -168,7 +168,9 @@ class CompletionService:
         plan = self._planner.plan(self._chooser.find(principal, model), asked, None)
         booking = _booking(principal, principal.key, plan.public_model, kind)
         hold = self._ledger.prepare(booking, plan.first.provider, plan.first.model, plan.request)
-        with self._held(principal, plan, hold.entry.prompt_tokens or 0) as held, self._unit_of_work() as uow:
+        prompt, first = hold.entry.prompt_tokens or 0, plan.first.model
+        held = self._key_limiter.hold_chat(principal.key, prompt, plan.request, first)
+        with held, self._unit_of_work() as uow:
             self._ledger.reserve(uow, hold)
             uow.commit()
         completion = Completion(self._upstream, model, plan, hold, held, self._end)
@@ -176,10 +178,6 @@ class CompletionService:
         if self._interrupting:
             completion.cut()
         return completion
-
-    def _held(self, principal: Principal, plan: Plan, prompt: int) -> Held:
-        longest = plan.request.max_tokens and min(plan.request.max_tokens, plan.first.model.max_output)
-        return self._key_limiter.hold(principal.key, tokens_to_hold(principal.key, prompt, longest))
 
     def _end(self, completion: Completion) -> None:
         if self._running.pop(completion.id, None) is None:

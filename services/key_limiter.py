@@ -6,6 +6,7 @@ import weakref
 from typing import Self
 
 from domain.api_keys import Allowance, KeyGrant, KeyLimits, KeyStanding
+from domain.chat import ChatRequest, ModelInfo
 from domain.errors import LimitExceeded
 from domain.identifiers import new_id
 from repositories.key_meter import KeyMeter, Ticket
@@ -93,6 +94,11 @@ class KeyLimiter:
             self._keep(held, ticket)
         return held
 
+    def hold_chat(self, key: KeyGrant | None, prompt: int, request: ChatRequest, model: ModelInfo) -> Held:
+        """The same for a request to ``model`` whose prompt has so many tokens."""
+        longest = request.max_tokens and min(request.max_tokens, model.max_output)
+        return self.hold(key, tokens_to_hold(key, prompt, longest, request.choices))
+
     def end(self, ticket: Ticket, requests: int, tokens: int) -> None:
         """See :class:`Held`."""
         self._held.pop(ticket.slot, None)
@@ -139,12 +145,12 @@ class KeyLimiter:
             self.renew()
 
 
-def tokens_to_hold(key: KeyGrant | None, prompt: int, longest: int | None) -> int:
-    """What a request is held at: its prompt, and the longest that its answer may be; ``longest``: None is not said."""
+def tokens_to_hold(key: KeyGrant | None, prompt: int, longest: int | None, choices: int = 1) -> int:
+    """What a request is held at: its prompt, and the longest that its answers may be; None: that is not said."""
     if longest is not None:
-        return prompt + longest
+        return prompt + longest * choices
     most = key.limits.tokens_per_minute if key else None
-    return prompt + (UNSAID_ANSWER if most is None else min(UNSAID_ANSWER, most // _UNSAID_SHARE))
+    return prompt + (UNSAID_ANSWER if most is None else min(UNSAID_ANSWER, most // _UNSAID_SHARE)) * choices
 
 
 _NO_LIMITS = KeyLimits()

@@ -63,7 +63,7 @@ class Ledger:
         It counts, and may look prices up: not to be called inside a transaction.
         """
         prompt = prompt_tokens(request, self._tokenizer.count)
-        longest = min(request.max_tokens or model.max_output, model.max_output)
+        longest = min(request.max_tokens or model.max_output, model.max_output) * request.choices
         return self.prepare_counted(booking, provider, model.name, prompt, longest)
 
     def prepare_title(self, turn: Hold, provider: str, model: ModelInfo, request: ChatRequest) -> Hold:

@@ -12,7 +12,7 @@ from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.generation_runner import GenerationRunner, Live
 from services.generation_store import LEASE
 from services.idempotency import Claim
-from services.key_limiter import Held, KeyLimiter, tokens_to_hold
+from services.key_limiter import Held, KeyLimiter
 from services.ledger import Hold, Ledger
 from services.turn import Turn
 from services.turn_plan import Plan
@@ -66,7 +66,8 @@ class TurnOpener:
         generation = generation_of(answer, choice, self._owner)
         booking = booking_of(generation, principal.key, opening.plan.public_model)
         hold = self._ledger.prepare(booking, choice.provider, choice.model, opening.plan.request)
-        held = self._held(principal, opening.plan, hold.entry.prompt_tokens or 0)
+        prompt = hold.entry.prompt_tokens or 0
+        held = self._key_limiter.hold_chat(principal.key, prompt, opening.plan.request, choice.model)
         with held, self._unit_of_work() as uow:
             store(uow, generation)
             uow.messages.add(*([question] if question else []), answer)
@@ -78,10 +79,6 @@ class TurnOpener:
             uow.commit()
         with held:
             return self._runner.submit(_turn(opening, generation, answer.position or 0, hold, held))
-
-    def _held(self, principal: Principal, plan: Plan, prompt: int) -> Held:
-        longest = plan.request.max_tokens and min(plan.request.max_tokens, plan.first.model.max_output)
-        return self._key_limiter.hold(principal.key, tokens_to_hold(principal.key, prompt, longest))
 
 
 def check_streams(uow: UnitOfWork, principal: Principal, most: int) -> None:

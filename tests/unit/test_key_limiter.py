@@ -7,6 +7,7 @@ import pytest
 
 from api.key_limit_headers import duration, headers_of
 from domain.api_keys import KeyGrant, KeyLimits, KeyStanding
+from domain.chat import Capabilities, ChatRequest, ModelInfo
 from domain.errors import LimitExceeded
 from repositories.key_meter import KeyMeter
 from services.key_limiter import UNSAID_ANSWER, Held, KeyLimiter, tokens_to_hold
@@ -149,6 +150,20 @@ def test_a_request_is_held_at_its_prompt_and_longest_answer(
     grant: KeyGrant | None, prompt: int, longest: int | None, tokens: int
 ) -> None:
     assert tokens_to_hold(grant, prompt, longest) == tokens
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "choices", "tokens"), [(30, 1, 40), (30, 3, 100), (10**6, 1, 510), (None, 2, 10 + 2 * UNSAID_ANSWER)]
+)
+def test_a_chat_is_held_at_as_many_answers_as_it_asks_for(
+    limiter: KeyLimiter, max_tokens: int | None, choices: int, tokens: int
+) -> None:
+    grant = key(tokens_per_minute=10**6)
+    model = ModelInfo("sees", 4000, max_output=500, capabilities=Capabilities())
+
+    limiter.hold_chat(grant, 10, ChatRequest("sees", [], max_tokens=max_tokens, choices=choices), model)
+
+    assert used(limiter, grant) == (None, tokens)
 
 
 # Headers
