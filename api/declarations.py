@@ -5,7 +5,10 @@ limit.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from api.schemas import ApiModel, Envelope
 from domain.api_keys import Scope
@@ -25,6 +28,25 @@ NATIVE_EVENT = {
         },
     },
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """A protocol of others: where it is documented, what its failures look like, and whether this route streams too."""
+
+    docs: str
+    error: type[msgspec.Struct]
+    streams: bool = False
+
+
+def speaks(protocol: Protocol) -> Callable[[View], View]:
+    """Let this route speak the words of others: no answer or error is in our envelope, and it reads its body itself."""
+
+    def declare(view: View) -> View:
+        view.protocol = protocol  # type: ignore[attr-defined]  # functions take attributes
+        return view
+
+    return declare
 
 
 def public(view: View) -> View:

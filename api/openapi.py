@@ -4,6 +4,7 @@ import copy
 import inspect
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from flask_openapi import Info, OpenAPI, SecurityScheme
 from flask_openapi.models import OPENAPI3_REF_TEMPLATE
 
 from api.authentication import API_KEY
-from api.declarations import STREAM, scope_of
+from api.declarations import STREAM, Protocol, scope_of
 from api.errors import on_validation_error
 from api.schemas import ApiError
 from domain import events
@@ -96,8 +97,12 @@ def document(app: OpenAPI) -> Json:
         path = re.sub(r"<(?:[^<:]+:)?", "{", rule.rule).replace(">", "}")
         for method in set(_METHODS) & {name.lower() for name in rule.methods or ()}:
             operation = raw["paths"][path][method]
-            _describe(operation, path, rule.endpoint, app.view_functions[rule.endpoint])
-            _answer(operation, method, app.view_functions[rule.endpoint])
+            view = app.view_functions[rule.endpoint]
+            _describe(operation, path, rule.endpoint, view)
+            if hasattr(view, "protocol"):
+                _tell_protocol(operation, method, view, components["schemas"])
+            else:
+                _answer(operation, method, view)
     components["schemas"] = dict(sorted(components["schemas"].items()))
     return raw
 
@@ -119,6 +124,23 @@ def _answer(operation: Json, method: str, view: Any) -> None:
     names = {status: _ERRORS[status][0] for status in _errors(operation, method, view)}
     errors = {str(status): {"$ref": f"#/components/responses/{name}"} for status, name in names.items()}
     operation["responses"] = dict(sorted((_successes(operation) | errors).items()))
+
+
+def _tell_protocol(operation: Json, method: str, view: Any, schemas: Json) -> None:
+    """A protocol of others is documented by them; here is what its routes have in common."""
+    protocol: Protocol = view.protocol
+    operation["externalDocs"] = {"url": protocol.docs}
+    (error,), found = msgspec.json.schema_components([protocol.error], ref_template=OPENAPI3_REF_TEMPLATE)
+    schemas |= found
+    anything = {"schema": {"type": "object"}}
+    content = {"application/json": anything} | ({"text/event-stream": {}} if protocol.streams else {})
+    if method in _WITH_BODY:
+        operation["requestBody"] = {"required": True, "content": {"application/json": anything}}
+    errors = {
+        str(status): {"description": _ERRORS[status][1], "content": {"application/json": {"schema": error}}}
+        for status in sorted({*_errors(operation, method, view)} - {HTTPStatus.UNPROCESSABLE_ENTITY})
+    }
+    operation["responses"] = {"200": {"description": "As the protocol says.", "content": content}} | errors
 
 
 def _successes(operation: Json) -> Json:

@@ -2,14 +2,17 @@
 
 import time
 
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 
 from api.idempotency import REPLAYED
-from services.generation_runner import Live
+from services.completion_service import Completion
 from services.idempotency import Begun
+from services.turn_plan import Plan
+from services.upstream_handle import UpstreamHandle
 
 ROUTE = "X-UniChat-Route"
 OVERHEAD = "X-UniChat-Overhead-Ms"
+PROCESSING = "openai-processing-ms"  # the same for clients of that protocol: all the time until the answer began
 _MOST_CHARS = 1000
 
 
@@ -19,29 +22,44 @@ def note_turn(begun: Begun) -> Begun:
     return begun
 
 
+def note_completion(completion: Completion) -> Completion:
+    """Likewise, for an answer that nothing is stored of."""
+    g.completion = completion
+    return completion
+
+
 def init_route_headers(app: Flask) -> None:
     """Send the headers, with errors too."""
 
     @app.after_request
     def _tell(response: Response) -> Response:
         begun: Begun | None = g.get("begun")
-        if begun is not None and begun.live is None:
+        completion: Completion | None = g.get("completion")
+        if completion is not None:
+            _tell_route(response, completion.plan, completion.upstream, whole=True)
+        elif begun is not None and begun.live is None:
             response.headers[REPLAYED] = "true"
         elif begun is not None and begun.live is not None:
-            _tell_route(response, begun.live)
+            live = begun.live
+            _tell_route(response, live.turn.plan, live.upstream, whole=live.finished.is_set())
+        if f"{request.path}/".startswith("/v1/"):
+            response.headers[PROCESSING] = str(round(_elapsed_ms()))
         return response
 
 
-def _tell_route(response: Response, live: Live) -> None:
+def _elapsed_ms() -> float:
+    return (time.perf_counter() - float(g.started)) * 1000
+
+
+def _tell_route(response: Response, plan: Plan, upstream: UpstreamHandle, *, whole: bool) -> None:
     """The route, and the overhead.
 
     With a whole answer they tell of all attempts, and the overhead is the time that was not spent at providers. With a
     stream they are sent before the end: the route is as chosen at the start, the overhead that until the stream began.
     """
-    whole = live.finished.is_set() and not response.is_streamed
-    elapsed_ms = (time.perf_counter() - g.started) * 1000
-    ours_ms = elapsed_ms - (live.upstream.upstream_ms if whole else 0)
-    response.headers[ROUTE] = _printable((live.upstream.route if whole else "") or live.turn.plan.route)
+    whole = whole and not response.is_streamed
+    ours_ms = _elapsed_ms() - (upstream.upstream_ms if whole else 0)
+    response.headers[ROUTE] = _printable((upstream.route if whole else "") or plan.route)
     response.headers[OVERHEAD] = f"{max(0.0, ours_ms):.1f}"
 
 

@@ -13,7 +13,7 @@ import structlog
 from domain.api_keys import KeyGrant
 from domain.chat import ChatRequest
 from domain.deltas import Delta
-from domain.errors import AppError, ProviderError, Unavailable, UpstreamCut
+from domain.errors import AppError, NotFound, ProviderError, Unavailable, UpstreamCut
 from domain.generation import EndReason
 from domain.identifiers import new_id
 from domain.ledger import Booking, EntryKind
@@ -25,7 +25,7 @@ from services.completion_tally import CompletionTally
 from services.generation_runner import STOP_WAIT_S, AnswerTooLarge, end_reason_of
 from services.key_limiter import Held, KeyLimiter
 from services.ledger import Hold, Ledger
-from services.model_choice import ModelChooser
+from services.model_choice import ModelChooser, PublicModel
 from services.settlements import Due, Settlements
 from services.turn_plan import Plan, TurnPlanner
 from services.upstream import Upstream
@@ -178,6 +178,20 @@ class CompletionService:
         if self._interrupting:
             completion.cut()
         return completion
+
+    def models(self, principal: Principal) -> list[PublicModel]:
+        """What the caller may ask for."""
+        return self._chooser.public_models(principal)
+
+    def model(self, principal: Principal, name: str) -> PublicModel:
+        """One of them. Raises NotFound ``model_not_found`` for any other name."""
+        found = next((one for one in self._chooser.public_models(principal) if one.name == name), None)
+        if found is None:
+            raise NotFound(
+                f"There is no model {name}.",
+                "model_not_found",
+            )
+        return found
 
     def _end(self, completion: Completion) -> None:
         if self._running.pop(completion.id, None) is None:

@@ -21,7 +21,7 @@ _TYPES = {
 _FIXED_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}  # clients look at these
 
 
-class ErrorBody(msgspec.Struct):
+class ChatCompletionsFault(msgspec.Struct):
     """What is wrong: ``type`` is the kind, ``code`` the reason, ``param`` the field of the request."""
 
     message: str
@@ -30,10 +30,10 @@ class ErrorBody(msgspec.Struct):
     code: str | None
 
 
-class ErrorOut(msgspec.Struct):
+class ChatCompletionsError(msgspec.Struct):
     """The body of every failure, and the event that ends a stream which has failed."""
 
-    error: ErrorBody
+    error: ChatCompletionsFault
 
 
 def chat_completions_shape(fault: Fault) -> tuple[int, bytes]:
@@ -42,5 +42,5 @@ def chat_completions_shape(fault: Fault) -> tuple[int, bytes]:
     code = _CODES.get(fault.code) or _FIXED_CODES.get(status, fault.code)
     kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _TYPES.get(status, _INVALID)
     param = fault.fields[0] if fault.fields else None
-    body = ErrorBody(fault.message, _QUOTA if code == _QUOTA else kind, param, code)
-    return int(status), msgspec.json.encode(ErrorOut(body))
+    body = ChatCompletionsFault(fault.message, _QUOTA if code == _QUOTA else kind, param, code)
+    return int(status), msgspec.json.encode(ChatCompletionsError(body))

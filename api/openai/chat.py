@@ -1,0 +1,46 @@
+"""Chat completions."""
+
+from flask import Response, request
+
+from api.context import principal, services
+from api.declarations import limited, speaks
+from api.openai.chat_json import whole_json, with_model
+from api.openai.chat_request import AskedChat, asked_chat
+from api.openai.chat_stream import ChatWriter
+from api.openai.protocol import blueprint, documented, json_answer
+from api.route_headers import note_completion
+from api.sse import frames_as_they_come
+from services.completion_service import Completion
+
+bp = blueprint("chat")
+
+
+@bp.post("/chat/completions")
+@speaks(documented("chat/create", streams=True))
+@limited("chat")
+def create_chat_completion() -> Response:
+    """Answer a chat. Nothing of it is stored. The answer comes whole, or as server-sent events with `stream: true`."""
+    asked = asked_chat(principal(), request.get_data())
+    completion = note_completion(services().completions.begin(principal(), asked.model, asked.request))
+    try:
+        return _streamed(completion, asked) if asked.stream else _whole(completion)
+    except BaseException:
+        completion.close()
+        raise
+
+
+def _streamed(completion: Completion, asked: AskedChat) -> Response:
+    """The stream, once the answer has begun: what fails before that is told by the status."""
+    return frames_as_they_come(
+        ChatWriter(completion, include_usage=asked.include_usage, answers=asked.answers).frames()
+    )
+
+
+def _whole(completion: Completion) -> Response:
+    for _ in completion.deltas():
+        pass  # the tally takes them in
+    body, answering = completion.tally.wire, completion.upstream.answering
+    if body is None or answering is None:
+        return json_answer(whole_json(completion))
+    is_same = answering.choice.model.name == completion.public_model
+    return json_answer(body if is_same else with_model(body, completion.public_model))

@@ -1,0 +1,117 @@
+"""The JSON of a chat completion that is made of neutral deltas, whole and event by event."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from domain.deltas import ImageDelta, ReasoningDelta, Replacement, TextDelta, ToolCallDelta
+from domain.messages import ToolCall
+from domain.usage import Usage
+from services.completion_service import Completion
+
+Said = TextDelta | ReasoningDelta | ToolCallDelta | ImageDelta | Replacement
+encode = msgspec.json.Encoder().encode
+
+FIRST = b'{"role":"assistant","content":"","refusal":null}'
+
+
+def completion_id(completion: Completion) -> str:
+    """Its id in this protocol."""
+    return "chatcmpl-" + completion.id.removeprefix("gen_")
+
+
+class EventTemplate:
+    """Writes events that differ in little: ``fields`` come first in each of them."""
+
+    def __init__(self, fields: dict[str, Any], *, with_usage: bool) -> None:
+        self._head = b"data: " + encode(fields)[:-1]
+        self._open = self._head + b',"choices":[{"index":0,"delta":'
+        self._no_usage = b',"usage":null}\n\n' if with_usage else b"}\n\n"
+        self._close = b',"logprobs":null,"finish_reason":null}]' + self._no_usage
+
+    def event(self, delta: bytes) -> bytes:
+        """An event with the JSON of a delta."""
+        return self._open + delta + self._close
+
+    def finish(self, reason: str) -> bytes:
+        """The event that says why it is over."""
+        return b'%s{},"logprobs":null,"finish_reason":"%s"}]%s' % (self._open, reason.encode(), self._no_usage)
+
+    def usage(self, usage: Usage) -> bytes:
+        """The last one, for those who want to know."""
+        return self._head + b',"choices":[],"usage":' + encode(usage_json(usage)) + b"}\n\n"
+
+
+def delta_json(delta: Said, *, first_of_call: bool = False) -> bytes:
+    """What is new, as the protocol's delta. Pictures become text that shows them."""
+    match delta:
+        case TextDelta(text=text) | Replacement(text=text):
+            return b'{"content":' + encode(text) + b"}"
+        case ReasoningDelta(text=text):
+            return b'{"reasoning_content":' + encode(text) + b"}"
+        case ImageDelta(url=url, alt=alt):
+            return b'{"content":' + encode(picture(url, alt)) + b"}"
+        case ToolCallDelta(index=index, id=identity, name=name, arguments=arguments):
+            function = {"name": name, "arguments": arguments} if first_of_call else {"arguments": arguments}
+            named = {"id": identity, "type": "function"} if first_of_call else {}
+            return encode({"tool_calls": [{"index": index, **named, "function": function}]})
+
+
+def picture(url: str, alt: str) -> str:
+    """A picture in text."""
+    return f"![{alt}]({url})"
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """The count."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def whole_json(completion: Completion) -> bytes:
+    """The whole answer, once it is there."""
+    tally = completion.tally
+    calls = tally.tool_calls
+    text = tally.text + "".join(picture(image.url, image.alt) for image in tally.images)
+    message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
+    if tally.reasoning:
+        message["reasoning_content"] = tally.reasoning
+    if calls:
+        message["tool_calls"] = _calls_json(calls)
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": tally.finish_reason or "stop"}
+    body = {
+        "id": completion_id(completion),
+        "object": "chat.completion",
+        "created": completion.created,
+        "model": completion.public_model,
+        "choices": [choice],
+    }
+    if completion.usage is not None:
+        body["usage"] = usage_json(completion.usage)
+    return encode(body)
+
+
+def _calls_json(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in calls
+    ]
+
+
+def with_model(data: bytes, public_model: str) -> bytes:
+    """An event, or a whole answer, of a provider that calls the model by another name than the client does."""
+    fields = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    if "model" in fields:
+        fields["model"] = msgspec.Raw(encode(public_model))
+    return encode(fields)
