@@ -81,7 +81,7 @@ def init_limits(app: Flask, limits: dict[str, str], counter: HitCounter) -> None
                 lambda: limits[limit_class(request.endpoint)],
                 scope=limit_class,
                 shared=True,
-                exempt_when=lambda: request.method == "OPTIONS",  # browsers ask for themselves, and cheaply
+                exempt_when=_is_exempt,
             )
         ],
         storage_uri="unichat://",
@@ -107,6 +107,13 @@ def limit_class(endpoint: str | None) -> str:
     """The limit class that the route declares."""
     view: Any = current_app.view_functions.get(endpoint or "")
     return getattr(view, "limit_class", "general")
+
+
+def _is_exempt() -> bool:
+    """Browsers ask for OPTIONS by themselves, and cheaply; below ``/v1`` an API key's own limits are the ones."""
+    caller = optional_principal()
+    has_limits = caller is not None and caller.key is not None and request.path.startswith("/v1/")
+    return request.method == "OPTIONS" or has_limits
 
 
 def _caller() -> str:

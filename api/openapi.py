@@ -47,7 +47,8 @@ _SECURITY_SCHEMES: dict[str, SecurityScheme | Json] = {
         }
     ),
 }
-_OTHER_PROTOCOLS = "/v1/"  # what is spoken there has documents of its own
+_OTHER_PROTOCOLS = "/v1/"  # not all that is spoken there is documented here
+_REFERENCE = OPENAPI3_REF_TEMPLATE.replace("{model}", "{name}")
 _METHODS = ("get", "post", "put", "patch", "delete")
 _WITH_BODY = ("post", "put", "patch")
 _ERRORS = {  # status -> its answer's name in the document, and what it means
@@ -92,12 +93,12 @@ def document(app: OpenAPI) -> Json:
     components["schemas"] |= _event_schemas() | {"ApiError": ApiError.model_json_schema(mode="serialization")}
     components["responses"] = {name: _error_answer(status) for status, (name, _) in _ERRORS.items()}
     for rule in app.url_map.iter_rules():
-        if rule.rule.startswith(_OTHER_PROTOCOLS):
+        view = app.view_functions[rule.endpoint]
+        if rule.rule.startswith(_OTHER_PROTOCOLS) and not hasattr(view, "protocol"):
             continue
         path = re.sub(r"<(?:[^<:]+:)?", "{", rule.rule).replace(">", "}")
         for method in set(_METHODS) & {name.lower() for name in rule.methods or ()}:
             operation = raw["paths"][path][method]
-            view = app.view_functions[rule.endpoint]
             _describe(operation, path, rule.endpoint, view)
             if hasattr(view, "protocol"):
                 _tell_protocol(operation, method, view, components["schemas"])
@@ -130,7 +131,7 @@ def _tell_protocol(operation: Json, method: str, view: Any, schemas: Json) -> No
     """A protocol of others is documented by them; here is what its routes have in common."""
     protocol: Protocol = view.protocol
     operation["externalDocs"] = {"url": protocol.docs}
-    (error,), found = msgspec.json.schema_components([protocol.error], ref_template=OPENAPI3_REF_TEMPLATE)
+    (error,), found = msgspec.json.schema_components([protocol.error], ref_template=_REFERENCE)
     schemas |= found
     anything = {"schema": {"type": "object"}}
     content = {"application/json": anything} | ({"text/event-stream": {}} if protocol.streams else {})
@@ -195,7 +196,7 @@ def _error_answer(status: int) -> Json:
 
 def _event_schemas() -> Json:
     """The events of the native streams, from the types that write them: `Event` is any of them."""
-    template = OPENAPI3_REF_TEMPLATE.format(model="Event{name}")
+    template = _REFERENCE.replace("{name}", "Event{name}")
     (union,), found = msgspec.json.schema_components([events.Event], ref_template=template)
     named = msgspec.json.encode({"Event": union} | {f"Event{name}": schema for name, schema in found.items()})
     # Types that share their name with one elsewhere come with their module.

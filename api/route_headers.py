@@ -5,6 +5,7 @@ import time
 from flask import Flask, Response, g, request
 
 from api.idempotency import REPLAYED
+from api.key_limit_headers import note_standing
 from services.completion_service import Completion
 from services.idempotency import Begun
 from services.turn_plan import Plan
@@ -23,8 +24,9 @@ def note_turn(begun: Begun) -> Begun:
 
 
 def note_completion(completion: Completion) -> Completion:
-    """Likewise, for an answer that nothing is stored of."""
+    """Likewise, for an answer that nothing is stored of; and how its key stood when it was let in."""
     g.completion = completion
+    note_standing(completion.held.standing)
     return completion
 
 

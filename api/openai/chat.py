@@ -32,7 +32,7 @@ def create_chat_completion() -> Response:
 def _streamed(completion: Completion, asked: AskedChat) -> Response:
     """The stream, once the answer has begun: what fails before that is told by the status."""
     return frames_as_they_come(
-        ChatWriter(completion, include_usage=asked.include_usage, answers=asked.answers).frames()
+        ChatWriter(completion, include_usage=asked.include_usage, answers=asked.request.choices).frames()
     )
 
 

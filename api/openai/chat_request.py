@@ -18,13 +18,12 @@ _MODES: tuple[Literal["auto", "none", "required"], ...] = ("auto", "none", "requ
 
 @dataclass(frozen=True, slots=True)
 class AskedChat:
-    """What a client asks. ``answers``: how many of them it wants."""
+    """What a client asks."""
 
     model: str
     request: ChatRequest
     stream: bool
     include_usage: bool
-    answers: int = 1
 
 
 def asked_chat(principal: Principal, body: bytes) -> AskedChat:
@@ -51,9 +50,10 @@ def asked_chat(principal: Principal, body: bytes) -> AskedChat:
         options=options,
         native=NativeRequest("chat_completions", fields, stream, only, body),
         whole=True,
+        choices=chat.n or 1,
     )
     include_usage = stream_options is not None and bool(stream_options.include_usage)
-    return AskedChat(chat.model, request, stream, include_usage, chat.n or 1)
+    return AskedChat(chat.model, request, stream, include_usage)
 
 
 def _only(fields: Fields) -> dict[str, str]:

@@ -75,6 +75,7 @@ def test_every_route_has_a_limit_and_those_that_check_secrets_the_strict_one(app
         "POST /api/v1/chat/stream",
         "POST /api/v1/chat/{session_id}",
         "POST /api/v1/chat/{session_id}/stream",
+        "POST /v1/chat/completions",
         "POST /v1/messages",
     }
     assert {route for route, name in classes.items() if name == "chat"} == calls_a_provider
@@ -95,7 +96,8 @@ def test_every_handler_has_a_docstring(app: OpenAPI) -> None:
 def test_the_document_and_the_routes_are_the_same_set(app: OpenAPI) -> None:
     documented = {f"{method.upper()} {path}" for path, item in document(app)["paths"].items() for method in item}
 
-    assert documented == {str(route) for route in routes(app)}
+    of_others = {str(route) for route in gateway_routes(app)}
+    assert documented - of_others == {str(route) for route in routes(app)}
 
 
 def test_the_document_tells_who_may_call(app: OpenAPI) -> None:
@@ -190,3 +192,13 @@ def subclasses(cls: type[BaseModel]) -> Iterator[type[BaseModel]]:
     for subclass in cls.__subclasses__():
         yield subclass
         yield from subclasses(subclass)
+
+
+def test_routes_of_other_protocols_tell_where_those_are_documented(app: OpenAPI) -> None:
+    paths = document(app)["paths"]
+    chat = paths["/v1/chat/completions"]["post"]
+
+    assert sorted(chat["responses"]["200"]["content"]) == ["application/json", "text/event-stream"]
+    for route in gateway_routes(app):
+        if hasattr(route.view, "protocol"):
+            assert paths[route.path][route.method.lower()]["externalDocs"]["url"].startswith("https://"), str(route)

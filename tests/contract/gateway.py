@@ -44,12 +44,17 @@ def providers(provider: ScriptedProvider) -> dict[str, Any]:
 
     return {
         "native": entry("openai", "OpenAI", provider.openai_url, "plain"),
-        "other": entry("qwen", "Qwen", provider.dashscope_url, "translated"),
+        "frail": entry("openai", "OpenAI", provider.openai_url, "frail"),
+        "other": entry("anthropic", "Anthropic", provider.anthropic_url, "translated"),
+        "scope": entry("qwen", "Qwen", provider.dashscope_url, "scoped"),
         "app": entry("dify", "Dify", provider.dify_url, "app"),
         "routes": {
             "alias": ["native/plain"],
-            "twice": ["native/plain", "native/second"],
-            "mixed": ["native/plain", "other/translated"],
+            # Each with a target of its own to fail: what fails repeatedly is left alone for a while.
+            "early": ["frail/one", "other/translated"],
+            "twice": ["frail/two", "native/second"],
+            "mixed": ["frail/three", "other/translated"],
+            "diverging": ["frail/four", "native/second"],
         },
     }
 

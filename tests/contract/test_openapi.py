@@ -163,7 +163,8 @@ def run(schema: Any, world: World, caller: str, mode: GenerationMode) -> tuple[C
         seen[case.operation.label, response.status_code] += 1
         case.validate_response(response, checks=CHECKS)
 
-    for operation in (found.ok() for found in schema.get_all_operations()):
+    operations = (found.ok() for found in schema.get_all_operations())
+    for operation in (one for one in operations if not one.path.startswith("/v1/")):  # documented by others
         try:
             SETTINGS(given(operation.as_strategy(generation_mode=mode))(check))()
         except Unsatisfiable:
