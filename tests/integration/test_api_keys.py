@@ -3,6 +3,7 @@
 import hashlib
 import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -296,7 +297,7 @@ def test_the_first_key_is_made_with_the_first_administrator(make_app: AppFactory
 
 def test_a_dump_of_the_database_holds_no_key(app: OpenAPI, user: Actor) -> None:
     keys = [make(user)["key"] for _ in range(3)]
-    with sqlite3.connect(app.config["SQLALCHEMY_DATABASE_URI"].partition("///")[2]) as database:
+    with closing(sqlite3.connect(app.config["SQLALCHEMY_DATABASE_URI"].partition("///")[2])) as database:
         dump = "\n".join(database.iterdump())
 
     for key in keys:
