@@ -166,6 +166,8 @@ def _services(
     generations = GenerationService(unit_of_work, runner, shared.event_log)
     opener = TurnOpener(unit_of_work, runner, books.ledger, key_limiter, shared.worker)
     hidden = HiddenTurns(unit_of_work, chooser, planner, opener, runner, most)
+    completions = CompletionService(unit_of_work, chooser, planner, upstream, books.ledger, key_limiter)
+    every_minute = [idempotency.purge, keys.checker.note_uses, completions.settle_overdue]
     return Services(
         accounts=accounts,
         api_keys=keys,
@@ -173,12 +175,12 @@ def _services(
         books=books,
         chat=ChatService(unit_of_work, chooser, planner, opener, most, limits, idempotency),
         close=shared.close,
-        completions=CompletionService(unit_of_work, chooser, planner, upstream, books.ledger, key_limiter),
+        completions=completions,
         event_streams=event_streams,
         feed=feed,
         generations=generations,
         health=HealthService({"database": database.ping}, providers, _helpers(database, shared)),
-        keeper=GenerationKeeper(runner, store, reaper, [idempotency.purge, keys.checker.note_uses], metrics.observer),
+        keeper=GenerationKeeper(runner, store, reaper, every_minute, metrics.observer),
         key_limiter=key_limiter,
         metrics_text=metrics.text,
         providers=ProviderService(providers),

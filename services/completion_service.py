@@ -35,6 +35,7 @@ log = structlog.get_logger()
 
 _MAX_ANSWER_CHARS = 8 * 1024 * 1024  # many times the longest answer of any model, pictures apart
 _FLUSH_S = 3.0
+_OVERDUE_S = 60.0
 
 
 class Completion:
@@ -214,6 +215,17 @@ class CompletionService:
     def count(self) -> int:
         """How many run here now."""
         return len(self._running)
+
+    def settle_overdue(self) -> None:
+        """Settle what should have ended a minute ago: called every minute.
+
+        Its client may have read everything but the end, and never read that; and what is never settled is taken for
+        what a dead worker has left, which costs nothing.
+        """
+        for completion in list(self._running.values()):
+            if time.time() - completion.created > self._upstream.deadlines.total + _OVERDUE_S:
+                completion.upstream.stop()
+                completion.settle(EndReason.TIMEOUT_TOTAL)
 
     def begin_drain(self) -> None:
         """Take nothing new from now on."""

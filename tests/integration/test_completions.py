@@ -63,6 +63,24 @@ def test_an_answer_is_settled_at_its_end_and_nothing_else_is_stored(app: OpenAPI
             assert db.session.scalar(sa.select(sa.func.count()).select_from(entity)) == 0
 
 
+def test_a_client_that_never_reads_the_end_pays_all_the_same(app: OpenAPI, admin: Actor) -> None:
+    completions, young = services(app).completions, begin(app, admin, told(**SLOW))
+    stuck = begin(app, admin, told(text="All is well.", usage=USED))
+    heard = next(stuck.deltas())
+    assert isinstance(heard, TextDelta)
+    stuck.created -= 6 * 60 + 1  # an answer may take five minutes, and its end is waited for a minute
+
+    completions.settle_overdue()
+
+    rows = {row.generation_id: row for row in entries(app)}
+    assert (rows[stuck.id].state, rows[stuck.id].end_reason) == ("settled", "timeout_total")
+    assert (rows[stuck.id].completion_tokens or 0) > 0
+    assert rows[young.id].state == "reserved"
+    stuck.close()
+    young.close()
+    assert completions.count() == 0
+
+
 def test_a_client_that_leaves_stops_the_provider_and_pays_for_what_it_got(
     app: OpenAPI, admin: Actor, provider: ScriptedProvider
 ) -> None:
