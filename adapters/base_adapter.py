@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field
 from domain.chat import ChatRequest, Dialect, ModelInfo
 from domain.deltas import Delta, Finish, UsageReport
 from domain.errors import ProviderError, ProviderTimeout, Stage, UnsupportedInput, UpstreamCut
+from domain.operations import Operation, OperationAnswer, OperationRequest
 
 _END_S = 2.0  # for what may follow the end of an answer: its count, and the protocol's end marker
 
@@ -173,6 +174,7 @@ class BaseAdapter(ABC):
 
     Config: ClassVar[type[AdapterConfig]] = AdapterConfig
     dialect: ClassVar[Dialect | None] = None  # the client protocol that the provider speaks too, if it does
+    offers: frozenset[Operation] = frozenset()  # what it does beside answering
     guardable: ClassVar[bool] = False  # whether every connection of a guarded one goes through its config's guard
 
     def __init__(self, name: str, config: AdapterConfig) -> None:
@@ -250,6 +252,25 @@ class BaseAdapter(ABC):
 
     def _complete(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         """The provider's part of :meth:`complete`."""
+        raise NotImplementedError
+
+    def perform(self, request: OperationRequest, call: UpstreamCall) -> OperationAnswer:
+        """Do something that the adapter ``offers``. It comes in one piece: the deadlines have to allow for that.
+
+        Raises a :class:`ProviderError`, and UnsupportedInput where it is not offered, or cannot be as it is wanted.
+        """
+        if request.operation not in self.offers:
+            raise UnsupportedInput(f"The provider {self.name} has no {request.operation}.", "unsupported_operation")
+        try:
+            done = self._perform(request, call)
+        except ProviderError as error:
+            error.provider = error.provider or self.name
+            raise
+        credible = done.usage is None or done.usage.is_credible
+        return done if credible else OperationAnswer(done.body)
+
+    def _perform(self, request: OperationRequest, call: UpstreamCall) -> OperationAnswer:
+        """The provider's part of :meth:`perform`."""
         raise NotImplementedError
 
     def discover_models(self) -> Sequence[str]:

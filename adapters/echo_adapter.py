@@ -26,10 +26,12 @@ from pydantic import Field
 
 from adapters.base_adapter import AdapterConfig, BaseAdapter, UpstreamCall
 from adapters.echo_json import least_json
+from adapters.echo_operations import embeddings, pictures
 from domain.chat import Capabilities, ChatRequest, ModelInfo, Options
 from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport
 from domain.errors import ProviderError, ProviderTimeout, UpstreamCut
 from domain.messages import Image, MessageRole, ToolResult
+from domain.operations import OperationAnswer, OperationRequest
 from domain.usage import Usage
 
 _DIRECTIVES = re.compile(r"/echo((?:\s+[a-z_]+=\S*)*)\s*", re.ASCII)
@@ -99,6 +101,7 @@ class EchoAdapter(BaseAdapter):
     guardable = True  # it calls nobody
     Config = EchoConfig
     config: EchoConfig
+    offers = frozenset(("embeddings", "images"))
 
     @property
     def enabled(self) -> bool:
@@ -140,6 +143,9 @@ class EchoAdapter(BaseAdapter):
             yield UsageReport(Usage(_count(request), len(deltas), reasoning_tokens=len(thoughts)))
             whole = len(answer) < (request.max_tokens or _MAX_WORDS)
             yield Finish("tool_calls" if calls else "stop" if whole else "length")
+
+    def _perform(self, request: OperationRequest, call: UpstreamCall) -> OperationAnswer:  # noqa: ARG002  # needs no time
+        return embeddings(request) if request.operation == "embeddings" else pictures(request)
 
 
 def _pause(seconds: float, call: UpstreamCall, aborted: threading.Event) -> bool:

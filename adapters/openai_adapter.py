@@ -10,12 +10,14 @@ from adapters.http_adapter import HttpAdapter
 from adapters.model_catalog import family_of
 from adapters.model_lists import listed_models
 from adapters.openai_native import native_body
+from adapters.openai_operations import PATHS, performed
 from adapters.openai_request import TAKES, request_body
 from adapters.openai_wire import Answer
 from adapters.sse import ServerEvent
 from domain.chat import ChatRequest
 from domain.deltas import Delta, Finish
 from domain.errors import StreamUnsupported
+from domain.operations import OperationAnswer, OperationRequest
 
 
 class OpenAIConfig(AdapterConfig):
@@ -23,10 +25,12 @@ class OpenAIConfig(AdapterConfig):
 
     ``extra_body``: more fields for every request; they win over ours, and ``null`` drops one of ours.
     ``send_user``: tell the provider the opaque name of our user, as some want against abuse.
+    ``text_completions``: its models take bare prompts (``POST /completions``) too, as those of many local servers do.
     """
 
     extra_body: dict[str, Any] = Field(default_factory=dict)
     send_user: bool = False
+    text_completions: bool = False
 
 
 class OpenAIAdapter(HttpAdapter):
@@ -37,6 +41,7 @@ class OpenAIAdapter(HttpAdapter):
     dialect = "chat_completions"
     default_base_url = "https://api.openai.com/v1"
     default_model = "gpt-4o-mini"
+    offers = frozenset(PATHS)
 
     @property
     def takes(self) -> frozenset[str]:
@@ -48,10 +53,15 @@ class OpenAIAdapter(HttpAdapter):
         """True: the protocol has answers in one piece too."""
         return True
 
+    def speaks(self, request: ChatRequest) -> bool:
+        """Whether the request came in the provider's own protocol: of chats, or of bare prompts if it takes them."""
+        bare = request.native is not None and request.native.dialect == "text_completions"
+        return self.config.text_completions if bare else super().speaks(request)
+
     def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         wire = self._tells_wire(request, streamed=True)
         try:
-            with self._events("/chat/completions", self._body(request), call) as events:
+            with self._events(self._path(request), self._body(request), call) as events:
                 yield from Answer(self.failures, call.expect_end, wire=wire).deltas(events)
         except StreamUnsupported as error:
             if not error.body:
@@ -61,7 +71,7 @@ class OpenAIAdapter(HttpAdapter):
 
     def _complete(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         body = self._body(request, streamed=False)
-        answer = self.transport.request_json("POST", "/chat/completions", call, body)
+        answer = self.transport.request_json("POST", self._path(request), call, body)
         yield from self._whole(answer, call, wire=self._tells_wire(request, streamed=False))
 
     def _whole(self, body: bytes, call: UpstreamCall, *, wire: bool) -> Iterator[Delta]:
@@ -69,6 +79,13 @@ class OpenAIAdapter(HttpAdapter):
         if not any(isinstance(delta, Finish) for delta in deltas):
             raise self.failures.garbage("neither a stream nor a chat completion")
         yield from deltas
+
+    def _path(self, request: ChatRequest) -> str:
+        bare = request.native is not None and self.speaks(request) and request.native.dialect != self.dialect
+        return "/completions" if bare else "/chat/completions"
+
+    def _perform(self, request: OperationRequest, call: UpstreamCall) -> OperationAnswer:
+        return performed(self.transport, request, request.model or self.models[0].name, call, self.failures)
 
     def _tells_wire(self, request: ChatRequest, *, streamed: bool) -> bool:
         """Whether the client can be given the answer as it comes."""

@@ -21,7 +21,8 @@ def native_body(
     native: NativeRequest, model: ModelInfo, quirks: Quirks, extra: Mapping[str, Any], *, streamed: bool
 ) -> bytes:
     """The JSON to send. ``extra`` fields win over the client's; one that is ``None`` is left out."""
-    fields = _own_limit(native.fields, quirks)
+    bare = native.dialect == "text_completions"  # has no other name for the limit
+    fields = dict(native.fields) if bare else _own_limit(native.fields, quirks)
     needed = {"model": model.name, **_of_stream(fields, model, streamed=streamed), **extra}
     for name, value in needed.items():
         if value is None:

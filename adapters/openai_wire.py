@@ -64,6 +64,7 @@ class _Delta(msgspec.Struct):
 class _Choice(msgspec.Struct):
     delta: _Delta | None = None
     message: _Delta | None = None  # in its place in an answer that is not streamed
+    text: str | None = None  # in place of both where a bare prompt is answered
     finish_reason: str | None = None
     index: int = 0
 
@@ -148,6 +149,8 @@ class Answer:
             if choice.index == 0:
                 if said := choice.delta or choice.message:
                     yield from self._choice(said)
+                elif choice.text:
+                    yield TextDelta(choice.text)
                 if choice.finish_reason:
                     self.finished(choice.finish_reason)
         if chunk.usage != _NULL:

@@ -32,6 +32,11 @@ class QwenAdapter(OpenAIAdapter):
     default_model = "qwen-plus"
     codes = CODES
 
+    def __init__(self, name: str, config: QwenConfig) -> None:
+        super().__init__(name, config)
+        if not self._compatible:
+            self.offers = frozenset()
+
     @property
     def _compatible(self) -> bool:
         return "compatible-mode" in self.base_url

@@ -86,11 +86,12 @@ class Transport:
         call: UpstreamCall,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        limit: int = MAX_JSON_BYTES,
     ) -> bytes:
-        """The whole body of a small answer, which should be JSON. Raises a :class:`ProviderError`."""
+        """The whole body of an answer of at most ``limit`` bytes, which should be JSON. Raises a ProviderError."""
         request = self._request(method, path, body, "application/json", headers)
         with self._answer(request, call) as answer:
-            return b"".join(self._pieces(answer.body, call, MAX_JSON_BYTES))
+            return b"".join(self._pieces(answer.body, call, limit))
 
     def close(self) -> None:
         """Close the connections that wait for a next call."""

@@ -8,7 +8,8 @@ import msgspec
 
 from domain.messages import MessageRole, Part, text_of
 
-Dialect = Literal["chat_completions", "messages"]  # of OpenAI, of Anthropic
+# Of OpenAI; of Anthropic; and OpenAI's older one, which takes a bare prompt in place of messages.
+Dialect = Literal["chat_completions", "messages", "text_completions"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from .dashscope_wire import DashScopeWire
 from .dify_wire import DifyWire
 from .errors import STATUS_OF, error_body
 from .log import Entry
+from .openai_more import CompletionWire
 from .openai_wire import OpenAIWire
 from .script import Asked, Script, ScriptBook
 from .wire import BodyWire, Wire
@@ -90,6 +91,18 @@ def openai_chat(call: Call) -> Wire:
     answer = compose(call.script, last_user_text(messages), count_tokens(messages), limit)
     include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
     return OpenAIWire(answer, model, call.entry.id, stream, include_usage)
+
+
+def openai_completion(call: Call) -> Wire:
+    """POST {prefix}/completions."""
+    body = call.body
+    model, prompt, stream = str(body.get("model") or ""), body.get("prompt"), bool(body.get("stream"))
+    text = str(prompt[0] if isinstance(prompt, list) and prompt else prompt or "")
+    messages = [{"role": "user", "content": text}]
+    call.choose("openai", model, messages, stream)
+    answer = compose(call.script, text, count_tokens(messages), body.get("max_tokens"))
+    include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+    return CompletionWire(answer, model, call.entry.id, stream, include_usage)
 
 
 def dashscope_chat(call: Call) -> Wire:

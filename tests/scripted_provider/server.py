@@ -11,9 +11,20 @@ from gevent import socket, ssl
 from gevent.server import StreamServer
 
 from .admin import Admin
-from .chat import Call, DifyApp, RefusedError, anthropic_chat, anthropic_count, dashscope_chat, openai_chat, refusal
+from .chat import (
+    Call,
+    DifyApp,
+    RefusedError,
+    anthropic_chat,
+    anthropic_count,
+    dashscope_chat,
+    openai_chat,
+    openai_completion,
+    refusal,
+)
 from .http1 import BadRequestError, Head, RequestReader, response_head
 from .log import Entry, RequestLog
+from .openai_more import images_body, moderations_body
 from .openai_wire import embeddings_body, model_object, models_body
 from .peer import Peer
 from .player import play
@@ -26,6 +37,11 @@ DIFY_STOP = re.compile(r"/v1/chat-messages/([^/]+)/stop$")
 DIFY_NAME = re.compile(r"/v1/conversations/([^/]+)/name$")
 MODEL = re.compile(r"/models(?:/(.+))?$")
 DIFY = re.compile(r"/v1/(chat-messages|files/upload|conversations/|parameters)")
+OPENAI_BODIES = {
+    "/embeddings": embeddings_body,
+    "/images/generations": images_body,
+    "/moderations": moderations_body,
+}
 UPLOAD_NAME = re.compile(rb'filename="([^"]*)"[^\r]*\r\nContent-Type: ([^\r\n]+)', re.IGNORECASE)
 
 
@@ -106,8 +122,8 @@ class ScriptedServer:
         multipart = head.headers.get("content-type", "").startswith("multipart/")
         call.body = {} if multipart else _json_object(raw)
         post = head.method == "POST"
-        if post and head.path.endswith("/chat/completions"):
-            return openai_chat(call)
+        if post and head.path.endswith("/completions"):
+            return openai_chat(call) if head.path.endswith("/chat/completions") else openai_completion(call)
         if post and head.path.endswith("/v1/messages"):
             return anthropic_chat(call)
         if post and DASHSCOPE.search(head.path):
@@ -124,8 +140,8 @@ class ScriptedServer:
     def _plain_route(self, head: Head, raw: bytes, call: Call) -> Wire:
         path = head.path
         if head.method == "POST":
-            if path.endswith("/embeddings"):
-                return BodyWire(embeddings_body(call.body))
+            if body := next((make for end, make in OPENAI_BODIES.items() if path.endswith(end)), None):
+                return BodyWire(body(call.body))
             if path == "/v1/files/upload":
                 return BodyWire(_uploaded(raw, int(call.entry.started)), 201)
             if found := DIFY_STOP.search(path):
