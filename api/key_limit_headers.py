@@ -13,6 +13,15 @@ def note_standing(standing: KeyStanding | None) -> None:
     g.key_standing = standing
 
 
+def standing_of_caller() -> KeyStanding | None:
+    """How the limits of the caller's key stand, as far as this response knows; None without a key."""
+    caller = optional_principal()
+    if caller is None or caller.key is None:
+        return None
+    noted: KeyStanding | None = g.get("key_standing")
+    return noted or services().key_limiter.standing(caller.key)
+
+
 def headers_of(standing: KeyStanding) -> dict[str, str]:
     """The headers for a standing; nothing for what is not limited."""
     told = {"requests": standing.requests, "tokens": standing.tokens}
@@ -46,9 +55,6 @@ def init_key_limit_headers(app: Flask) -> None:
 
     @app.after_request
     def _tell(response: Response) -> Response:
-        caller = optional_principal()
-        if caller is not None and caller.key is not None:
-            standing: KeyStanding | None = g.get("key_standing") or services().key_limiter.standing(caller.key)
-            if standing is not None:
-                response.headers.update(headers_of(standing))
+        if (standing := standing_of_caller()) is not None:
+            response.headers.update(headers_of(standing))
         return response

@@ -4,13 +4,15 @@ from flask import Response, current_app, request
 from flask_openapi import APIBlueprint
 
 from api.anthropic.answer import whole_answer
+from api.anthropic.headers import message_headers
 from api.anthropic.request import HEADERS, read
 from api.anthropic.stream import MessageStream
 from api.context import principal, request_id, services
 from api.declarations import limited
-from api.key_limit_headers import note_standing
+from api.key_limit_headers import note_standing, standing_of_caller
 from api.sse import frames_as_they_come
 from domain.chat import ChatRequest
+from domain.clock import now
 from services.completion_service import Completion
 
 # Its document is the protocol's own.
@@ -38,7 +40,7 @@ def count_tokens() -> Response:
 
 @bp.after_request
 def _named(response: Response) -> Response:
-    response.headers["request-id"] = request_id()
+    response.headers.update(message_headers(request_id(), standing_of_caller(), now()))
     return response
 
 

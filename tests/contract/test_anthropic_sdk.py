@@ -14,7 +14,7 @@ from app import create_app
 from config import load_settings
 from services.pace import Pace
 from services.retry_policy import RetryPolicy
-from tests.actors import set_up
+from tests.actors import Actor, set_up
 from tests.books import entries
 from tests.chats import eventually, services
 from tests.conftest import ECHO
@@ -66,8 +66,17 @@ def address(app: OpenAPI) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def token(app: OpenAPI) -> str:
-    return str(set_up(app).tokens["access_token"])
+def admin(app: OpenAPI) -> Actor:
+    return set_up(app)
+
+
+def key_of(admin: Actor, **fields: Any) -> str:
+    return str(Actor.ok(admin.post("/api/v1/keys", {"name": "a program", **fields}), 201)["key"])
+
+
+@pytest.fixture(scope="module")
+def token(admin: Actor) -> str:
+    return key_of(admin)
 
 
 @pytest.fixture
@@ -430,6 +439,29 @@ def test_requests_that_are_wrong(client: anthropic.Anthropic, address: str) -> N
         stranger.messages.create(**ask("echo"))
     assert unknown.value.type == "authentication_error"
     assert unknown.value.request_id
+
+
+# Keys
+
+
+def test_a_key_in_either_header_and_what_it_allows(address: str, admin: Actor, provider: ScriptedProvider) -> None:
+    limited = key_of(admin, models=["echo"], requests_per_minute=2)
+    as_before: Any = {"authorization": anthropic.Omit(), "x-api-key": limited}  # as older versions send it
+    with anthropic.Anthropic(base_url=address, api_key="-", default_headers=as_before, max_retries=0) as client:
+        with pytest.raises(anthropic.PermissionDeniedError) as foreign:
+            client.messages.create(**ask(NATIVE))
+        raw = client.messages.with_raw_response.create(**ask("echo"))
+        client.messages.create(**ask("echo"))
+        with pytest.raises(anthropic.RateLimitError) as limit:
+            client.messages.create(**ask("echo"))
+
+    assert (foreign.value.type, foreign.value.error_code) == ("permission_error", "model_not_allowed")
+    assert raw.headers["anthropic-ratelimit-requests-limit"] == "2"
+    assert raw.headers["anthropic-ratelimit-requests-remaining"] == "1"
+    assert raw.headers["anthropic-ratelimit-requests-reset"].endswith("Z")
+    assert raw.headers["request-id"] == raw.headers["x-request-id"]
+    assert limit.value.type == "rate_limit_error"
+    assert 0 < int(limit.value.response.headers["retry-after"]) <= 65
 
 
 # Failover and leaving
