@@ -124,12 +124,14 @@ def _thinking(
 def wire_turns(request: ChatRequest) -> list[dict[str, Any]]:
     """The prompt in turns that alternate: what follows from the same side is one turn.
 
-    Only complete pairs of a tool call and its result are sent: one without the other, as a stopped answer leaves
-    behind, is refused. Thoughts are not sent: without their signature they are refused, too.
+    Of our own history, only complete pairs of a tool call and its result are sent: one without the other, as a stopped
+    answer leaves behind, is refused. A client's prompt goes out as it is, thoughts apart: without their signature they
+    are refused, too.
     """
     parts = [part for message in request.messages for part in message.parts]
+    called = {part.id for part in parts if isinstance(part, ToolCall)}
     answered = {part.id for part in parts if isinstance(part, ToolResult)}
-    paired = {part.id for part in parts if isinstance(part, ToolCall) and part.id in answered}
+    paired = called | answered if request.whole else called & answered
     turns: list[dict[str, Any]] = []
     for message in request.messages:
         if message.role is MessageRole.SYSTEM:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from api.anthropic.schemas import Block, Content, Source, Turn
 from domain.chat import PromptMessage
-from domain.messages import Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
+from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
 
 _UNSAID = "redacted_thinking"  # nobody but its model can read it, nor needs it to answer
 
@@ -68,8 +68,10 @@ class Prompt:
             if heading:
                 yield Text(heading)
             yield from self._parts(source.content, f"{place}.source.content")
+        elif url := _address(source):
+            yield FileReference(url, block.title or "")
         else:
-            self.only.append(place)  # others would get no more than a link, if that
+            self.only.append(place)
 
     def _result(self, block: Block, place: str, pictures: list[Part]) -> Iterator[Part]:
         """The result as text; its pictures go after it, since no other protocol has them there."""

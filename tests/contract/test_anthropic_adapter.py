@@ -141,6 +141,14 @@ def test_history_with_tools_pictures_and_files(provider: ScriptedProvider) -> No
     assert [block["text"] for block in last["content"]] == ["and now?", "well?"]
 
 
+def test_a_clients_prompt_goes_out_as_it_is(provider: ScriptedProvider) -> None:
+    turns: list[tuple[MessageRole, list[Part]]] = [(USER, [Text("x")]), (ASSISTANT, [ToolCall("lost", "look", "{}")])]
+
+    body = sent(provider, prompt(*turns, whole=True))
+
+    assert [block["type"] for turn in body["messages"] for block in turn["content"]] == ["text", "tool_use"]
+
+
 def test_tools_and_what_is_said_of_them(provider: ScriptedProvider) -> None:
     options = Options(tools=(LOOK, Tool("go")), tool_choice=ToolChoice("named", "look"), parallel_tool_calls=False)
 

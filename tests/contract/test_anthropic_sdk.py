@@ -23,6 +23,7 @@ from tests.servers import Servers
 
 PIXEL = "iVBORw0KGgo="
 LOOK: Any = {"name": "look", "description": "Looks.", "input_schema": {"type": "object", "properties": {}}}
+GO: Any = {"name": "go", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}
 CALLS = [
     {"name": "look", "arguments": {"at": 1, "with": "café"}, "id": "call_a"},
     {"name": "go", "arguments": {"to": [1, 2]}, "id": "call_b"},
@@ -159,8 +160,8 @@ def test_thoughts_text_and_parallel_calls_each_have_their_block(
 ) -> None:
     provider.script(reasoning="let me see", text="so it is", tool_calls=CALLS, tool_fragments=4, times=2)
 
-    events, message = streamed(client, **ask(model))
-    whole = client.messages.create(**ask(model))
+    events, message = streamed(client, **ask(model, tools=[LOOK, GO]))
+    whole = client.messages.create(**ask(model, tools=[LOOK, GO]))
 
     assert_in_order(events)
     for made in (message, whole):
@@ -273,6 +274,11 @@ def test_others_get_the_same_in_their_words(client: anthropic.Anthropic, provide
                 {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}},
                 {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}},
                 {"type": "document", "title": "A", "source": {"type": "text", "media_type": "text/plain", "data": "B"}},
+                {
+                    "type": "document",
+                    "title": "a.pdf",
+                    "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+                },
             ],
         },
         {
@@ -305,10 +311,49 @@ def test_others_get_the_same_in_their_words(client: anthropic.Anthropic, provide
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
         {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}},
         {"type": "text", "text": "A\nB"},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}},
     ]
     assert json.loads(sent[2]["tool_calls"][0]["function"]["arguments"]) == {"at": 1}
     assert sent[3] == {"role": "tool", "tool_call_id": "call_a", "content": "Error: broken"}
     assert sent[4] == {"role": "user", "content": "and now?"}
+
+
+def test_others_are_asked_for_the_same(client: anthropic.Anthropic, provider: ScriptedProvider) -> None:
+    schema: Any = {"type": "object", "properties": {"a": {"type": "string"}}}
+    client.messages.create(
+        **ask(
+            NEUTRAL,
+            tools=[LOOK],
+            tool_choice={"type": "any", "disable_parallel_tool_use": True},
+            stop_sequences=["END"],
+            output_config={"effort": "high", "format": {"type": "json_schema", "schema": schema}},
+            thinking={"type": "adaptive"},
+            metadata={"user_id": "somebody"},
+            extra_body={"temperature": 0.5, "top_p": 0.9, "cache_control": {"type": "ephemeral"}},
+            extra_headers={"anthropic-version": "2023-06-01"},
+        )
+    )
+
+    body = provider.last()["body"]
+    assert body["tools"] == [
+        {
+            "type": "function",
+            "function": {"name": "look", "description": "Looks.", "parameters": LOOK["input_schema"]},
+        }
+    ]
+    assert body["response_format"]["json_schema"]["schema"] == schema
+    names = ("tool_choice", "parallel_tool_calls", "stop", "reasoning_effort", "temperature", "top_p", "max_tokens")
+    assert [body[name] for name in names] == ["required", False, ["END"], "high", 0.5, 0.9, 100]
+
+
+def test_thinking_is_asked_of_any_provider(client: anthropic.Anthropic, provider: ScriptedProvider) -> None:
+    thinking: Any = {"type": "enabled", "budget_tokens": 2048}
+    for model in (NATIVE, NEUTRAL, "echo"):
+        provider.script(reasoning="hm", text="so it is")
+        text = "/echo reasoning=1 hello" if model == "echo" else "hello"
+        message = streamed(client, **ask(model, text, max_tokens=4000, thinking=thinking))[1]
+        assert [block.type for block in message.content] == ["thinking", "text"], model
+        provider.forget_scripts()
 
 
 NATIVE_ONLY: list[tuple[str, dict[str, Any]]] = [
@@ -321,15 +366,11 @@ NATIVE_ONLY: list[tuple[str, dict[str, Any]]] = [
         "messages[0].content[0]",
         {
             "messages": [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "document", "source": {"type": "url", "url": "https://x.test/a.pdf"}},
-                    ],
-                }
+                {"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "file_1"}}]}
             ]
         },
     ),
+    ("top_k", {"extra_body": {"top_k": 5}}),
     (
         "messages[1]",
         {"messages": [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "It is"}]},
