@@ -97,3 +97,56 @@ def test_what_is_refused_costs_no_request(nodes: Nodes, owner: Actor, provider: 
     last = program.call()
     assert last.headers["x-ratelimit-remaining-requests"] == "0"
     assert last.headers["x-ratelimit-remaining-tokens"] == "60"
+
+
+# The same over /v1
+
+
+class Client(Program):
+    """A program that speaks OpenAI's protocol."""
+
+    def call(self, number: int = 0, **config: Any) -> TestResponse:
+        body = {"model": "sees", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 15} | config
+        client = self._nodes[number % 2].test_client()
+        answer = client.post("/v1/chat/completions", headers=self._headers, json=body)
+        answer.get_data()
+        return answer
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_clients_of_openais_protocol_are_held_to_the_same_limits(
+    nodes: Nodes, owner: Actor, provider: ScriptedProvider, stream: bool
+) -> None:
+    client = Client(nodes, owner, tokens_per_minute=5 * HELD, requests_per_minute=9)
+    provider.script(*[{"words": 15, "pace_ms": 5, "usage": USED}] * 5)
+
+    answers = at_once(*[lambda number=number: client.call(number, stream=stream) for number in range(16)])
+
+    assert Counter(answer.status_code for answer in answers) == {200: 5, 429: 11}
+    assert len(provider.log()) == 5
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert refused.get_json()["error"]["code"] == "rate_limit_exceeded"
+    assert refused.headers["x-ratelimit-remaining-tokens"] == "0"
+    assert 0 < int(refused.headers["Retry-After"]) <= 61
+    told = {name.lower(): value for name, value in client.call(max_tokens=1).headers if name.startswith("x-rate")}
+    assert told["x-ratelimit-limit-requests"] == "9"
+    assert told["x-ratelimit-remaining-requests"] == "4"
+    assert told["x-ratelimit-limit-tokens"] == "100"
+    assert told["x-ratelimit-reset-tokens"].endswith("s")
+
+
+def test_a_client_that_leaves_gives_back_what_it_did_not_use(
+    nodes: Nodes, owner: Actor, provider: ScriptedProvider
+) -> None:
+    client = Client(nodes, owner, tokens_per_minute=500, parallel_requests=1)
+    provider.script({"words": 400, "pace_ms": 10}, {"words": 3, "usage": {"prompt_tokens": 5, "completion_tokens": 3}})
+    body = {"model": "sees", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 450, "stream": True}
+    begun = nodes[0].test_client().post("/v1/chat/completions", headers=client._headers, json=body)
+    assert client.call(1).status_code == 429
+    next(begun.iter_encoded())
+    begun.close()
+
+    after = client.call(1)
+
+    assert after.status_code == 200
+    assert int(after.headers["x-ratelimit-remaining-tokens"]) > 400
