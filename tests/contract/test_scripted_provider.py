@@ -653,3 +653,54 @@ def test_tls(tmp_path: Path) -> None:
         left = time.monotonic()
         response.close()
         assert 0 <= secure.wait_closed()["closed_mono"] - left < NOTICED_WITHIN_S
+
+
+# What OpenAI's requests may want of an answer
+
+
+def test_openai_several_answers_with_probabilities(client: OpenAI, provider: ScriptedProvider) -> None:
+    provider.script(tokens=["one ", "two"], usage="on", times=2)
+    asked: Any = {"model": "m", "messages": ASK, "n": 2, "logprobs": True, "top_logprobs": 3}
+    whole = client.chat.completions.create(**asked)
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+    assert [choice.index for choice in whole.choices] == [0, 1]
+    for choice in whole.choices:
+        assert choice.message.content == "one two"
+        assert choice.logprobs is not None
+        assert [len(token.top_logprobs) for token in choice.logprobs.content or ()] == [3, 3]
+        streamed = [one.choices[0] for one in chunks if one.choices[0].index == choice.index]
+        assert "".join(one.delta.content or "" for one in streamed) == "one two"
+        assert [one.logprobs.content[0].token for one in streamed if one.logprobs and one.logprobs.content] == [
+            "one ",
+            "two",
+        ]
+        assert streamed[-1].finish_reason == "stop"
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 4
+
+
+def test_openai_refusal(client: OpenAI, provider: ScriptedProvider) -> None:
+    provider.script(refusal="I cannot do that.", times=2)
+    message = client.chat.completions.create(model="m", messages=ASK).choices[0].message
+    with client.chat.completions.stream(model="m", messages=ASK) as stream:
+        streamed = stream.get_final_completion().choices[0].message
+    assert (message.content, message.refusal) == (None, "I cannot do that.")
+    assert streamed.refusal == "I cannot do that."
+    assert provider.last()["text_sent"] == "I cannot do that."
+
+
+def test_openai_structured_output(client: OpenAI, provider: ScriptedProvider) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+    completion = client.chat.completions.create(model="m", messages=ASK, response_format=wanted)
+    assert json.loads(completion.choices[0].message.content or "") == {"n": 0}
+    completion = client.chat.completions.create(model="m", messages=ASK, response_format={"type": "json_object"})
+    assert json.loads(completion.choices[0].message.content or "")
+    provider.script(text="no JSON")
+    completion = client.chat.completions.create(model="m", messages=ASK, response_format=wanted)
+    assert completion.choices[0].message.content == "no JSON"

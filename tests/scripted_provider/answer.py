@@ -151,7 +151,9 @@ def compose(script: Script, prompt: str, prompt_tokens: int, max_tokens: int | N
 
 
 def _answer_tokens(script: Script, prompt: str) -> list[str]:
-    if script.tokens is not None:
+    if script.refusal:
+        tokens = split_tokens(script.refusal)
+    elif script.tokens is not None:
         tokens = list(script.tokens)
     elif script.text is not None:
         tokens = split_tokens(script.text)

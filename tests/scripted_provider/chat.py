@@ -14,6 +14,7 @@ from .dashscope_wire import DashScopeWire
 from .dify_wire import DifyWire
 from .errors import STATUS_OF, error_body
 from .log import Entry
+from .openai_choices import choices_of, in_form
 from .openai_more import CompletionWire
 from .openai_wire import OpenAIWire
 from .script import Asked, Script, ScriptBook
@@ -88,9 +89,10 @@ def openai_chat(call: Call) -> Wire:
     if not isinstance(messages, list) or not messages:
         raise RefusedError(400, message="Missing required parameter: 'messages'.")
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    answer = compose(call.script, last_user_text(messages), count_tokens(messages), limit)
+    script = in_form(call.script, body.get("response_format"))
+    answer = compose(script, last_user_text(messages), count_tokens(messages), limit)
     include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-    return OpenAIWire(answer, model, call.entry.id, stream, include_usage)
+    return OpenAIWire(answer, model, call.entry.id, stream, include_usage, choices_of(body))
 
 
 def openai_completion(call: Call) -> Wire:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from .answer import Answer, Usage, arguments_of, call_id, split_tokens
-from .wire import Counts, Frame, Wire, encode, sse
+from .answer import Answer, Piece, Usage, arguments_of, call_id, split_tokens
+from .openai_choices import ONE, Choices
+from .wire import Counts, Frame, Kind, Wire, encode, sse
 
 FINGERPRINT = "fp_scripted"
 DONE = Frame(b"data: [DONE]\n\n", kind="done")
@@ -36,12 +37,21 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 
 class OpenAIWire(Wire):
-    """One chat completion. `include_usage` is the request's stream_options."""
+    """One chat completion. `include_usage` is the request's stream_options, `choices` are the answers it wants."""
 
-    def __init__(self, answer: Answer, model: str, request_id: str, stream: bool, include_usage: bool) -> None:
-        self.answer = answer
+    def __init__(
+        self,
+        answer: Answer,
+        model: str,
+        request_id: str,
+        stream: bool,
+        include_usage: bool,
+        choices: Choices = ONE,
+    ) -> None:
+        self.answer = choices.paid(answer)
         self.stream = stream
-        self.deltas = len(answer.pieces) + len(answer.tool_fragments())
+        self._choices = choices
+        self.deltas = (len(answer.pieces) + len(answer.tool_fragments())) * choices.count
         self._usage_chunk = answer.usage is not None and (include_usage or answer.usage_unasked)
         self._meta = {
             "id": f"chatcmpl-{request_id}",
@@ -57,16 +67,16 @@ class OpenAIWire(Wire):
 
     def frames(self) -> Iterator[Frame]:
         """Role, reasoning, text, tool calls, finish, usage, [DONE]."""
-        yield Frame(sse(self._chunk({"role": "assistant", "content": "", "refusal": None}, None)), kind="meta")
+        yield from self._each({"role": "assistant", "content": "", "refusal": None}, kind="meta")
         for piece in self.answer.pieces:
-            yield self.delta(piece.text) if piece.kind == "text" else self._reasoning(piece.text)
+            yield from self._piece(piece)
         for fragment in self.answer.tool_fragments():
             call: dict[str, Any] = {"index": fragment.number, "function": {"arguments": fragment.arguments}}
             if fragment.name:
                 function = {"name": fragment.name, "arguments": ""}
                 call = {"index": fragment.number, "id": fragment.id, "type": "function", "function": function}
-            yield Frame(sse(self._chunk({"tool_calls": [call]}, None)))
-        yield Frame(sse(self._chunk({}, self.answer.finish_reason)), kind="finish")
+            yield from self._each({"tool_calls": [call]})
+        yield from self._each({}, self.answer.finish_reason, "finish")
         if self._usage_chunk and self.answer.usage:
             yield Frame(sse(self._envelope([], usage_object(self.answer.usage))), "", "usage", self.counts())
         yield DONE
@@ -91,8 +101,12 @@ class OpenAIWire(Wire):
                 }
                 for index, call in enumerate(self.answer.tool_calls)
             ]
-        choice = {"index": 0, "message": message, "finish_reason": self.answer.finish_reason}
-        body = {**self._meta, "object": "chat.completion", "choices": [choice]}
+        if self.answer.script.refusal:
+            message |= {"content": None, "refusal": self.answer.text()}
+        logprobs = self._choices.logprobs(piece.text for piece in self.answer.pieces if piece.kind == "text")
+        choice = {"message": message, "logprobs": logprobs, "finish_reason": self.answer.finish_reason}
+        choices = [{"index": index, **choice} for index in range(self._choices.count)]
+        body = {**self._meta, "object": "chat.completion", "choices": choices}
         if self.answer.usage:
             body["usage"] = usage_object(self.answer.usage)
         return encode(body)
@@ -110,8 +124,30 @@ class OpenAIWire(Wire):
         """prompt_tokens, completion_tokens, total_tokens."""
         return prompt_counts(self.answer.usage)
 
-    def _reasoning(self, text: str) -> Frame:
-        return Frame(sse(self._chunk({"content": None, "reasoning_content": text}, None)))
+    def _piece(self, piece: Piece) -> Iterator[Frame]:
+        if piece.kind == "reasoning":
+            yield from self._each({"content": None, "reasoning_content": piece.text})
+        elif self.answer.script.refusal:
+            yield from self._each({"refusal": piece.text}, text=piece.text)
+        elif self._choices is ONE:
+            yield self.delta(piece.text)
+        else:
+            logprobs = self._choices.logprobs([piece.text])
+            yield from self._each({"content": piece.text}, text=piece.text, logprobs=logprobs)
+
+    def _each(
+        self,
+        delta: dict[str, Any],
+        finish: str | None = None,
+        kind: Kind = "delta",
+        text: str = "",
+        logprobs: Any = None,
+    ) -> Iterator[Frame]:
+        """The same event for every answer that is wanted; the text of the first counts as sent."""
+        for index in range(self._choices.count):
+            choice = {"index": index, "delta": delta, "finish_reason": finish}
+            told = choice if logprobs is None else {**choice, "logprobs": logprobs}
+            yield Frame(sse(self._envelope([told], None)), "" if index else text, kind)
 
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
         return self._envelope([{"index": 0, "delta": delta, "finish_reason": finish_reason}], None)

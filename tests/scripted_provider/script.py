@@ -78,6 +78,7 @@ class Script(msgspec.Struct, forbid_unknown_fields=True):
     tokens: list[str] | None = None
     words: int | None = None
     reasoning: str = ""
+    refusal: str = ""
     tool_calls: list[ToolCall] = []
     tool_fragments: int = 3
     finish_reason: str | None = None

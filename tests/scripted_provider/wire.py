@@ -13,12 +13,15 @@ Headers = dict[str, str]
 Counts = dict[str, int]
 
 
+Kind = Literal["meta", "delta", "finish", "usage", "done", "comment"]
+
+
 class Frame(NamedTuple):
     """One event on the wire: the answer text and the usage in it, and the kind, by which faults choose."""
 
     data: bytes
     text: str = ""
-    kind: Literal["meta", "delta", "finish", "usage", "done", "comment"] = "delta"
+    kind: Kind = "delta"
     usage: Counts | None = None
 
 
