@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,12 +21,24 @@ from flask_openapi import OpenAPI
 from gevent import get_hub, monkey
 
 from adapters.base_adapter import Deadlines, Providers
+from adapters.egress import Egress
+from adapters.kinds import adapter_of_kind
 from adapters.registry import load_providers
 from api.gateway import init_gateway
 from api.log_setup import configure_logging
 from api.openapi import VERSION, openapi_app
-from config import ConfigurationError, Settings, ai_prices, ai_providers, ai_routes, load_settings
+from config import (
+    ConfigurationError,
+    Settings,
+    ai_prices,
+    ai_providers,
+    ai_routes,
+    load_settings,
+    master_keys,
+    providers_of_file,
+)
 from domain.errors import Conflict, InvalidInput
+from domain.master_keys import MasterKeyError
 from domain.money import PriceList
 from domain.observer import Observer
 from domain.routes import Route
@@ -53,6 +66,8 @@ from services.key_limiter import KeyLimiter
 from services.login_guard import LoginGuard
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
+from services.model_registry import ModelRegistry
+from services.model_service import Source
 from services.passwords import Passwords
 from services.provider_service import ProviderService
 from services.reaper import Reaper
@@ -87,6 +102,7 @@ class _Declared(NamedTuple):
     providers: Providers
     routes: Mapping[str, Route]
     prices: PriceList
+    sources: Mapping[str, Source]
 
 
 def create_app(
@@ -105,7 +121,9 @@ def create_app(
     metrics = Metrics(VERSION, _targets(adapters, routes), _offload, _tracing(settings))
     database = _database(app, settings, metrics)
     shared = sharing(settings.REDIS_URL, f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}")
-    declared = _Declared(adapters, routes, ai_prices(settings, entries))
+    declared = _Declared(
+        adapters, routes, ai_prices(settings, entries), dict.fromkeys(providers_of_file(settings), "file")
+    )
     services = _services(settings, database, shared, declared, metrics)
     runner, breakers = services.runner, services.routes.broken_states
     helpers = _helpers(database, shared)
@@ -146,21 +164,20 @@ def _helpers(database: Database, shared: Sharing) -> Mapping[str, Callable[[], N
 def _services(
     settings: Settings, database: Database, shared: Sharing, declared: _Declared, metrics: Metrics
 ) -> Services:
-    providers, unit_of_work = declared.providers, unit_of_work_on(database)
-    refresher, routes = _kept_fresh(unit_of_work, declared, metrics)
+    unit_of_work = unit_of_work_on(database)
+    refresher, routes, registry = _kept_fresh(settings, unit_of_work, declared, metrics)
+    providers, gate = registry.directory, TargetGate.over(shared.breakers)
     auth, accounts, setup, users, keys = _identity(settings, unit_of_work, shared)
-    tokenizer = Tokenizer(settings.TOKENIZER_MODE)
+    tokenizer, most = Tokenizer(settings.TOKENIZER_MODE), settings.MAX_STREAMS_PER_USER
     books = Books.open(unit_of_work, tokenizer, providers, declared.prices, metrics.observer, keys.checker.forget)
     store = GenerationStore(unit_of_work, books.ledger, shared.worker, metrics.observer)
     reaper = Reaper(unit_of_work, shared.event_log, books.ledger, metrics.observer)
-    limits = _message_limits(settings)
-    heartbeat_s, most = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000, settings.MAX_STREAMS_PER_USER
+    deadlines, heartbeat_s = _deadlines(settings), settings.SSE_HEARTBEAT_INTERVAL_MS / 1000
     event_streams = EventStreamService(unit_of_work, shared.event_log, auth.recheck, heartbeat_s)
     feed = SessionFeed(unit_of_work, event_streams, shared.signals, most)
     idempotency, key_limiter = Idempotency(unit_of_work, event_streams), KeyLimiter(shared.key_meter)
-    gate = TargetGate.over(shared.breakers)
-    chooser, planner = ModelChooser(providers, routes), TurnPlanner(providers, gate.breakers.open_for, tokenizer.count)
-    upstream = Upstream(providers, gate, planner, _deadlines(settings), observer=metrics.observer)
+    chooser = ModelChooser(providers, routes, registered=lambda: providers.registered)
+    planner, upstream = _asking(providers, gate, deadlines, tokenizer, metrics)
     titles = TitleService(unit_of_work, providers, books.ledger, on=settings.AUTO_TITLE)
     runner = _runner(settings, shared, upstream, store, titles, feed, metrics)
     generations = GenerationService(unit_of_work, runner, shared.event_log)
@@ -173,7 +190,7 @@ def _services(
         api_keys=keys,
         auth=auth,
         books=books,
-        chat=ChatService(unit_of_work, chooser, planner, opener, most, limits, idempotency),
+        chat=ChatService(unit_of_work, chooser, planner, opener, most, _message_limits(settings), idempotency),
         close=shared.close,
         completions=completions,
         event_streams=event_streams,
@@ -183,6 +200,7 @@ def _services(
         keeper=GenerationKeeper(runner, store, reaper, every_minute, metrics.observer),
         key_limiter=key_limiter,
         metrics_text=metrics.text,
+        models=registry.service(chooser, books.book, declared.sources, personal=settings.PERSONAL_MODELS),
         providers=ProviderService(providers),
         refresher=refresher,
         responses=ResponseService(unit_of_work, hidden, generations, event_streams, idempotency),
@@ -190,9 +208,16 @@ def _services(
         runner=runner,
         sessions=SessionService(unit_of_work, runner, chooser),
         setup=setup,
-        token_counts=TokenCountService(chooser, providers, tokenizer.count, _deadlines(settings)),
+        token_counts=TokenCountService(chooser, providers, tokenizer.count, deadlines),
         users=users,
     )
+
+
+def _asking(
+    providers: Providers, gate: TargetGate, deadlines: Deadlines, tokenizer: Tokenizer, metrics: Metrics
+) -> tuple[TurnPlanner, Upstream]:
+    planner = TurnPlanner(providers, gate.breakers.open_for, tokenizer.count)
+    return planner, Upstream(providers, gate, planner, deadlines, observer=metrics.observer)
 
 
 def _runner(
@@ -211,11 +236,25 @@ def _runner(
     )
 
 
-def _kept_fresh(unit_of_work: OpenUnitOfWork, declared: _Declared, metrics: Metrics) -> tuple[Refresher, RouteBook]:
+def _kept_fresh(
+    settings: Settings, unit_of_work: OpenUnitOfWork, declared: _Declared, metrics: Metrics
+) -> tuple[Refresher, RouteBook, ModelRegistry]:
     """What workers have in memory of what administrators set."""
     refresher, routes = Refresher(unit_of_work), RouteBook(declared.routes, metrics.name_targets)
     refresher.watch("routes", routes.reload)
-    return refresher, routes
+    return refresher, routes, _model_registry(settings, unit_of_work, declared.providers, refresher)
+
+
+def _model_registry(
+    settings: Settings, unit_of_work: OpenUnitOfWork, declared: Providers, refresher: Refresher
+) -> ModelRegistry:
+    egress, read_keys = Egress(settings.private_hosts), partial(master_keys, settings)
+    make, kept_s = partial(adapter_of_kind, guard=egress), settings.PROVIDER_TIMEOUT_MS / 1000 + 60
+    try:
+        read_keys()  # for the reason why it cannot
+        return ModelRegistry.open(unit_of_work, declared, refresher, read_keys, make, egress.check, kept_s)
+    except (MasterKeyError, OSError) as error:
+        raise ConfigurationError(f"MASTER_KEY: {error}.") from None
 
 
 def _tracing(settings: Settings) -> Sequence[Observer]:

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     DIFY_BASE_URL: str = ""
     AI_PROVIDERS_FILE: str = ""
     PROVIDER_PRIVATE_HOSTS: str = ""
+    PERSONAL_MODELS: bool = True
 
     # Chat
     SSE_HEARTBEAT_INTERVAL_MS: Milliseconds = Field(15_000, ge=100, le=300_000)
@@ -317,6 +318,11 @@ def ai_prices(settings: Settings, providers: Collection[str]) -> PriceList:
 def _wrong_file(settings: Settings, faults: Sequence[str]) -> ConfigurationError:
     lines = "".join(f"\n  {fault}" for fault in faults)
     return ConfigurationError(f"AI_PROVIDERS_FILE {settings.AI_PROVIDERS_FILE}:{lines}")
+
+
+def providers_of_file(settings: Settings) -> set[str]:
+    """The names of the providers that AI_PROVIDERS_FILE declares. Raises :class:`ConfigurationError`."""
+    return set(_declared_providers(settings.AI_PROVIDERS_FILE)) if settings.AI_PROVIDERS_FILE else set()
 
 
 def _declared_providers(path: str) -> dict[str, dict[str, Any]]:

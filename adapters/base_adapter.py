@@ -200,6 +200,9 @@ class BaseAdapter(ABC):
             message = f"The provider {self.name} cannot be asked for {', '.join(missing)}."
             raise UnsupportedInput(message, only.get(missing[0], "unsupported_parameter"), missing)
 
+    def close(self) -> None:  # noqa: B027  # most have nothing to let go of
+        """Let go of connections that nobody uses; the adapter is not wanted any more."""
+
     @property
     def completes(self) -> bool:
         """Whether :meth:`complete` works."""

@@ -45,6 +45,10 @@ class HttpAdapter(BaseAdapter):
         """The declared model, or what its name tells."""
         return next((model for model in self.models if model.name == name), None) or describe(name)
 
+    def close(self) -> None:
+        """Close the connections that wait for a next call."""
+        self.transport.close()
+
     def _headers(self) -> Mapping[str, str]:
         key = {"authorization": f"Bearer {self._key}"} if self._key else {}
         return {**key, **{name.lower(): value for name, value in self.config.headers.items()}}

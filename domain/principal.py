@@ -37,6 +37,10 @@ class Principal:
         """Whether the credential is for what needs ``scope``; None is for every credential."""
         return self.key is None or scope is None or scope in self.key.scopes
 
+    def allows_model(self, *names: str) -> bool:
+        """Whether the credential may be used for the model that has these names: a key may allow some models only."""
+        return self.key is None or any(self.key.allows_model(name) for name in names)
+
     def require_admin(self) -> None:
         """Raises :class:`PermissionDenied` unless this caller administers the installation."""
         if not self.is_admin:

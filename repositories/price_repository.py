@@ -19,6 +19,10 @@ class PriceRepository:
         """Every price, by provider and model."""
         return self._session.scalars(sa.select(PriceEntity).order_by(PriceEntity.provider, PriceEntity.model)).all()
 
+    def get(self, provider: str, model: str) -> PriceEntity | None:
+        """The price of a model."""
+        return self._session.get(PriceEntity, (provider, model))
+
     def put(self, entity: PriceEntity) -> None:
         """Store a price in place of the one that its model has."""
         self._session.merge(entity)

@@ -36,20 +36,21 @@ class RegisteredModelRepository:
         query = sa.select(RegisteredModelEntity).where(RegisteredModelEntity.holder.in_(holders))
         return self._session.scalars(query.order_by(RegisteredModelEntity.id)).all()
 
-    def get(self, model_id: str, *holders: str) -> RegisteredModelEntity | None:
-        """One of the holders' models."""
+    def get(self, model_id: str, *holders: str, lock: bool = False) -> RegisteredModelEntity | None:
+        """One of the holders' models; with ``lock``, nobody else changes it before this transaction ends."""
         query = sa.select(RegisteredModelEntity).where(
             RegisteredModelEntity.id == model_id, RegisteredModelEntity.holder.in_(holders)
         )
-        return self._session.scalar(query)
+        return self._session.scalar(query.with_for_update() if lock else query)
 
     def add(self, entity: RegisteredModelEntity) -> None:
         """Store a new one."""
         self._session.add(entity)
         self._session.flush()
 
-    def flush(self) -> None:
-        """Write what was changed in rows that were got here."""
+    def put(self, entity: RegisteredModelEntity) -> None:
+        """Store one in place of the row with its id."""
+        self._session.merge(entity)
         self._session.flush()
 
     def delete(self, entity: RegisteredModelEntity) -> None:
@@ -67,7 +68,7 @@ class RegisteredModelRepository:
     def master_key_ids(self) -> Sequence[str]:
         """The ids of the master keys that keys are sealed with."""
         key_id = sa.func.substr(RegisteredModelEntity.api_key, 1, 8)
-        query = sa.select(key_id.distinct()).where(RegisteredModelEntity.api_key.is_not(None))
+        query = sa.select(key_id).where(RegisteredModelEntity.api_key.is_not(None)).distinct()
         return sorted(self._session.scalars(query).all())
 
     def sealed_keys(self, *, other_than: str, after: str, limit: int) -> list[SealedKey]:

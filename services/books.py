@@ -24,6 +24,7 @@ class Books:
     prices: PriceService
     budgets: BudgetService
     usage: UsageService
+    book: PriceBook
 
     @classmethod
     def open(
@@ -42,4 +43,5 @@ class Books:
             PriceService(unit_of_work, book, providers),
             BudgetService(unit_of_work, forget_key),
             UsageService(unit_of_work),
+            book,
         )

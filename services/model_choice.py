@@ -9,6 +9,7 @@ from domain.chat import Capabilities, ModelInfo
 from domain.errors import InvalidInput, NotFound, PermissionDenied, Unavailable
 from domain.principal import Principal
 from domain.routes import DEFAULT_ROUTE, Route, target_name
+from services.registered_models import Registered, RegisteredModels
 
 _OURS = "unichat"  # who owns a public model that stands for several of others
 
@@ -65,10 +66,13 @@ class PublicModel:
 
 
 class ModelChooser:
-    """Chooses among the routes and the enabled providers; without a route called ``default``, the first provider is it.
+    """Chooses among registered models, routes and the enabled providers.
 
-    ``draw`` gives numbers from 0 to below 1, for targets that share a route's turns. What a caller's API key does not
-    allow is refused with PermissionDenied ``model_not_allowed``.
+    A name is looked for among the caller's own models, then the routes, then the installation's models, then those that
+    providers declare. Without a route called ``default``, the first provider is it. ``providers`` shows the declared
+    ones when it is iterated. ``draw`` gives numbers from 0 to below 1, for targets that share a route's turns. What a
+    caller's API key does not allow is refused with PermissionDenied ``model_not_allowed``; another user's model is as
+    good as none.
     """
 
     def __init__(
@@ -76,8 +80,10 @@ class ModelChooser:
         providers: Providers,
         routes: Mapping[str, Route] | None = None,
         draw: Callable[[], float] = random.random,
+        registered: Callable[[], RegisteredModels] = RegisteredModels,
     ) -> None:
         self._providers = providers
+        self._registered = registered
         self._routes = {} if routes is None else routes  # one that is live may be empty now
         self._draw = draw
 
@@ -86,29 +92,29 @@ class ModelChooser:
     ) -> Resolved:
         """The models that may answer for a provider and a model; what is not named is found or defaulted.
 
-        A model without a provider is a route of that name, else it is taken from the first provider that declares it,
-        else from the default provider; ``usual`` is the provider that comes before all others then. Raises InvalidInput
-        for an unknown provider, Unavailable if there is none.
+        A model without a provider, which is neither registered nor a route, is taken from the first provider that
+        declares it, else from the default provider; ``usual`` is the provider that comes before all others then. A
+        registered model's id is its provider. Raises InvalidInput for an unknown provider, Unavailable if there is none
+        or the model cannot be used now.
         """
-        route = self._routes.get(model or DEFAULT_ROUTE) if provider is None else None
-        if route is not None:
-            return self._by_route(principal, route)
-        return self._at(principal, self._adapter(provider, model, usual), model)
+        found = self._named(principal, model) if provider is None else self._by_id(principal, provider)
+        return found or self._at(principal, self._adapter(provider, model, usual), model)
 
     def find(self, principal: Principal, model: str) -> Resolved:
-        """What a public name stands for: a route, a declared model, or any ``provider/model``.
+        """What a public name stands for: a registered model, a route, a declared model, or any ``provider/model``.
 
-        Raises NotFound ``model_not_found`` for all other names.
+        Raises NotFound ``model_not_found`` for all other names, Unavailable if the model cannot be used now.
         """
-        route = self._routes.get(model)
-        if route is not None:
-            return self._by_route(principal, route)
+        if model and (found := self._named(principal, model)) is not None:
+            return found
         declaring = next((one for one in self._enabled() if any(known.name == model for known in one.models)), None)
         if declaring is not None:
             return self._at(principal, declaring, model)
         provider, _, name = model.partition("/")
-        adapter = self._providers.get(provider)
-        if adapter is None or not adapter.enabled or not name:
+        if (found := self._by_id(principal, provider)) is not None:
+            return found
+        adapter = self._enabled_one(provider)
+        if adapter is None or not name:
             raise NotFound(f"There is no model {model}.", "model_not_found")
         return self._at(principal, adapter, name)
 
@@ -117,18 +123,30 @@ class ModelChooser:
 
         A model that several providers declare is the first one's; the others' are called ``provider/model``.
         """
+        visible = [one for one in self._registered() if one.adapter is not None and one.is_for(principal)]
+        own = [one for one in visible if one.owner_id is not None]
+        system = [one for one in visible if one.owner_id is None]
         found: dict[str, PublicModel] = {}
-        for one in self._all():
-            found.setdefault(one.name, one)
-        return [one for one in found.values() if _is_allowed(principal, one.name, target_name(one.owned_by, one.name))]
+        for one, names in (
+            *((_of_registered(model, principal.username), model.names) for model in own),
+            *((_public(name, _OURS, info), (name,)) for name, info in self.routes(principal)),
+            *((_of_registered(model, _OURS), model.names) for model in system),
+            *((model, (model.name, target_name(model.owned_by, model.name))) for model in self._declared()),
+        ):
+            if principal.allows_model(*names):
+                found.setdefault(one.name, one)
+        return list(found.values())
 
-    def _all(self) -> Iterator[PublicModel]:
+    def routes(self, principal: Principal) -> Iterator[tuple[str, ModelInfo]]:
+        """Every route that has somebody to ask, with what is known of its first model."""
         for route in self._routes.values():
             targets = sorted(route.targets, key=lambda target: target.order)
-            asked = [(self._providers.get(target.provider), target.model) for target in targets]
-            infos = [adapter.model(model) for adapter, model in asked if adapter is not None and adapter.enabled]
+            asked = [(self._target(principal, target.provider), target.model) for target in targets]
+            infos = [adapter.model(model) for adapter, model in asked if adapter is not None]
             if infos:
-                yield _public(route.name, _OURS, infos[0])
+                yield route.name, infos[0]
+
+    def _declared(self) -> Iterator[PublicModel]:
         taken: set[str] = set(self._routes)
         for adapter in self._enabled():
             for info in adapter.models:
@@ -139,12 +157,36 @@ class ModelChooser:
     def _enabled(self) -> Iterator[BaseAdapter]:
         return (adapter for adapter in self._providers.values() if adapter.enabled)
 
+    def _enabled_one(self, name: str) -> BaseAdapter | None:
+        # Not by a look-up: that finds what belongs to somebody.
+        return next((adapter for adapter in self._enabled() if adapter.name == name), None)
+
+    def _named(self, principal: Principal, name: str | None) -> Resolved | None:
+        registered = self._registered()
+        if name and (own := registered.personal(principal, name)) is not None:
+            return _by_registration(principal, own)
+        if (route := self._routes.get(name or DEFAULT_ROUTE)) is not None:
+            return self._by_route(principal, route)
+        system = registered.system(principal, name) if name else None
+        return None if system is None else _by_registration(principal, system)
+
+    def _by_id(self, principal: Principal, model_id: str) -> Resolved | None:
+        found = self._registered().get(model_id)
+        return _by_registration(principal, found) if found is not None and found.is_for(principal) else None
+
+    def _target(self, principal: Principal, provider: str) -> BaseAdapter | None:
+        """The provider of a route's target: routes lend the installation's models to everybody, and nobody's own."""
+        found = self._registered().get(provider)
+        if found is not None:
+            return found.adapter if found.owner_id in (None, principal.user_id) else None
+        return self._enabled_one(provider)
+
     def _by_route(self, principal: Principal, route: Route) -> Resolved:
         _check(principal, route.name)
         choices, passed = [], []
         for target in route.for_a_turn(self._draw):
-            adapter = self._providers.get(target.provider)
-            if adapter is None or not adapter.enabled:
+            adapter = self._target(principal, target.provider)
+            if adapter is None:
                 passed.append(Passed(target.name, "not_configured"))
             else:
                 choices.append(ModelChoice(target.provider, adapter.model(target.model)))
@@ -171,15 +213,20 @@ class ModelChooser:
         return enabled[provider]
 
 
-def _public(name: str, owned_by: str, info: ModelInfo) -> PublicModel:
-    return PublicModel(name, owned_by, info.context_window, info.max_output, info.capabilities)
+def _by_registration(principal: Principal, model: Registered) -> Resolved:
+    _check(principal, *model.names)
+    return Resolved(None, model.name, (ModelChoice(model.id, model.info),))
 
 
-def _is_allowed(principal: Principal, *names: str) -> bool:
-    return principal.key is None or any(principal.key.allows_model(name) for name in names)
+def _of_registered(model: Registered, owned_by: str) -> PublicModel:
+    return _public(model.name, owned_by, model.info, int(model.created_at.timestamp()))
+
+
+def _public(name: str, owned_by: str, info: ModelInfo, created: int = 0) -> PublicModel:
+    return PublicModel(name, owned_by, info.context_window, info.max_output, info.capabilities, created)
 
 
 def _check(principal: Principal, *names: str) -> None:
     """``names`` are those that one model has; a key that allows one of them allows it."""
-    if not _is_allowed(principal, *names):
+    if not principal.allows_model(*names):
         raise PermissionDenied(f"This API key may not use the model {names[0]}.", "model_not_allowed")

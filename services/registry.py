@@ -15,6 +15,7 @@ from services.generation_runner import GenerationRunner
 from services.generation_service import GenerationService
 from services.health_service import HealthService
 from services.key_limiter import KeyLimiter
+from services.model_service import ModelService
 from services.provider_service import ProviderService
 from services.refresher import Refresher
 from services.response_service import ResponseService
@@ -44,6 +45,7 @@ class Services:
     keeper: GenerationKeeper
     key_limiter: KeyLimiter
     metrics_text: Callable[[], bytes]
+    models: ModelService
     providers: ProviderService
     responses: ResponseService
     refresher: Refresher

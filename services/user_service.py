@@ -15,6 +15,7 @@ from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.account_service import Registration
 from services.new_users import NewUsers
 from services.passwords import Passwords
+from services.provider_directory import STAMP
 
 log = structlog.get_logger()
 
@@ -95,9 +96,12 @@ class UserService:
         principal.require_admin()
         with self._unit_of_work() as uow:
             _require_other_admin(uow, user_id)
+            had_models = bool(uow.models.of(user_id))
             if not uow.users.delete(user_id):
                 raise _not_found()
             uow.after_commit(lambda: self._forget_keys_of(user_id))
+            if had_models:
+                uow.stamps.move(STAMP)
             uow.commit()
         log.info("user_deleted", user_id=user_id, by=principal.user_id)
 

@@ -1,6 +1,5 @@
 """What models cost, for administrators."""
 
-from decimal import Decimal
 from typing import Annotated, Literal, Self
 
 from flask import Response
@@ -10,8 +9,9 @@ from pydantic import ConfigDict, Field
 from api.context import principal, services
 from api.declarations import admin_only, returns
 from api.message_schemas import Name
+from api.price_schemas import FiguresIn
 from api.schemas import ApiModel, Nothing, QueryModel, ok
-from domain.money import Price, price_in_usd, price_of
+from domain.money import price_in_usd
 from services.price_service import PriceView
 
 bp = APIBlueprint(
@@ -22,7 +22,6 @@ bp = APIBlueprint(
     abp_security=[{"bearer": []}],
 )
 
-Usd = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=6, description="USD per million tokens.")]
 ProviderName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
 
 
@@ -33,7 +32,7 @@ class PriceQuery(QueryModel):
     model: Name
 
 
-class PriceIn(ApiModel):
+class PriceIn(FiguresIn):
     """A model's price. Without one of their own, cached input costs what input does, and reasoning what output does."""
 
     model_config = ConfigDict(
@@ -44,17 +43,6 @@ class PriceIn(ApiModel):
 
     provider: ProviderName
     model: Name
-    input: Usd
-    output: Usd
-    cached_input: Usd | None = None
-    reasoning: Usd | None = None
-    image: Usd | None = Field(None, description="Tokens of pictures that the model makes.")
-
-    def price(self) -> Price:
-        """It in integers."""
-        told = (self.input, self.output, self.cached_input, self.reasoning, self.image)
-        units = [None if usd is None else price_of(usd) for usd in told]
-        return Price.of(units[0] or 0, units[1] or 0, *units[2:])
 
 
 class PriceOut(ApiModel):

@@ -33,7 +33,7 @@ PUBLIC = {
     "POST /api/v1/auth/register",
     "POST /api/v1/setup",
 }
-ADMIN_ONLY_FOLDERS = ("/api/v1/prices", "/api/v1/routes", "/api/v1/users")
+ADMIN_ONLY_FOLDERS = ("/api/v1/models/system", "/api/v1/prices", "/api/v1/routes", "/api/v1/users")
 LIMIT_CLASSES = {"general", "chat", "auth"}
 
 
@@ -77,6 +77,7 @@ def test_every_route_has_a_limit_and_those_that_check_secrets_the_strict_one(app
         "POST /api/v1/chat/{session_id}/stream",
         "POST /v1/chat/completions",
         "POST /v1/messages",
+        "POST /api/v1/models/{model_id}/test",
     }
     assert {route for route, name in classes.items() if name == "chat"} == calls_a_provider
 

@@ -30,6 +30,8 @@ CREATED = {
     "POST /api/v1/auth/tickets",
     "POST /api/v1/context/conversations",
     "POST /api/v1/keys",
+    "POST /api/v1/models",
+    "POST /api/v1/models/system",
     "POST /api/v1/sessions",
     "POST /api/v1/setup",
     "POST /api/v1/users",
@@ -39,6 +41,7 @@ MODEL = {"provider": "echo", "model": "echo"}
 METRICS_TOKEN = "a-token-for-metrics-in-tests-0123456789"
 BUDGETS = {"day": {"requests": 200}}
 KEY = {"name": "mine", "requests_per_minute": 60}
+REGISTERED = {"name": "mine", "kind": "echo"}
 PRICE = MODEL | {"input": "2.5", "output": "10"}
 ROUTE = {"targets": [MODEL]}
 
@@ -57,6 +60,7 @@ class Scene:
             self.ids |= {"generation_id": turn["generation_id"], "message_id": turn["message"]["parent_id"]}
             self.ids |= {"key_id": Actor.ok(self.actor.post("/api/v1/keys", KEY), 201)["id"]}
             self.ids |= {"user_id": add_user(self.actor, app, "grace").id}
+            self.ids |= {"model_id": Actor.ok(self.actor.post("/api/v1/models", REGISTERED), 201)["id"]}
             Actor.ok(self.actor.put("/api/v1/prices", PRICE))
             Actor.ok(self.actor.put("/api/v1/routes/smart", ROUTE))
             for owner in (f"users/{self.ids['user_id']}", f"keys/{self.ids['key_id']}"):
@@ -98,6 +102,9 @@ BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "POST /api/v1/context/conversations": lambda _: {},
     "POST /api/v1/generations/{generation_id}/stop": lambda _: {},
     "POST /api/v1/keys": lambda _: KEY,
+    "POST /api/v1/models": lambda _: REGISTERED | {"name": "mine too"},
+    "POST /api/v1/models/system": lambda _: REGISTERED | {"name": "everybody's"},
+    "POST /api/v1/models/{model_id}/test": lambda _: {},
     "POST /api/v1/sessions": lambda _: {"title": "mine"},
     "POST /api/v1/setup": lambda scene: {
         "token": scene.app.extensions["unichat"].setup.setup_token,
@@ -107,6 +114,7 @@ BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "POST /api/v1/users": lambda _: {"username": "margaret", "password": PASSWORD},
     "PUT /api/v1/auth/password": lambda _: {"current_password": PASSWORD, "new_password": "another good long one"},
     "PUT /api/v1/keys/{key_id}/budgets": lambda _: BUDGETS,
+    "PUT /api/v1/models/{model_id}": lambda _: {"name": "mine again"},
     "PUT /api/v1/prices": lambda _: PRICE,
     "PUT /api/v1/routes/{public_model}": lambda _: ROUTE,
     "PUT /api/v1/sessions/{session_id}": lambda _: {"title": "renamed"},
@@ -118,6 +126,7 @@ OPTIONAL = {
     "PATCH /api/v1/users/{user_id}",
     "POST /api/v1/sessions",
     "PUT /api/v1/keys/{key_id}/budgets",
+    "PUT /api/v1/models/{model_id}",
     "PUT /api/v1/sessions/{session_id}",
     "PUT /api/v1/users/{user_id}/budgets",
 }

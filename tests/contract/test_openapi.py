@@ -104,7 +104,13 @@ class World:
             named = {"session_id": self.ids[caller]["session_id"]} if "regenerate" in label else {}
             picture = {"type": "image", "url": "https://example.org/a.png"}
             return {"provider": "echo", "stream": False, "message": "hello", "attachments": [picture]} | named
-        return {}
+        return self._model() if "/api/v1/models" in label else {}
+
+    def _model(self) -> dict[str, Any]:
+        """A model that needs nobody, with a name of its own."""
+        self._made += 1
+        nothing = dict.fromkeys(("api_key", "aliases", "visibility", "price", "capabilities", "upstream_model"))
+        return {"name": f"made-{self._made}", "kind": "echo", "base_url": ""} | nothing
 
     def _price(self) -> dict[str, str]:
         """A model that has a price."""
@@ -131,6 +137,7 @@ class World:
             "conversation_id": turn["session_id"],
             "generation_id": turn["generation_id"],
             "message_id": turn["message"]["parent_id"],
+            "model_id": Actor.ok(self.callers[caller].post("/api/v1/models", self._model()), 201)["id"],
             "user_id": made,
         }
 
@@ -180,7 +187,9 @@ def test_answers_to_good_requests_are_as_documented(schema: Any, world: World, c
 
     assert faults == [], "\n".join(faults)
     succeeded = {label for label, status in seen if status < 400}
-    refused = {"user": ("/api/v1/prices", "/api/v1/routes", "/api/v1/users"), "admin": ()}[caller]
+    refused = {"user": ("/api/v1/models/system", "/api/v1/prices", "/api/v1/routes", "/api/v1/users"), "admin": ()}[
+        caller
+    ]
     expected = {label for label, _ in seen if not any(path in label for path in refused)} - NEVER_SUCCEED
     assert expected - succeeded == set(), "no success of these was seen"
 

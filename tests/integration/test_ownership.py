@@ -53,6 +53,7 @@ class Victim:
             f"/api/v1/generations/{self.ids['generation_id']}",
             "/api/v1/keys",
             f"/api/v1/keys/{self.ids['key_id']}/budgets",
+            f"/api/v1/models/{self.ids['model_id']}",
         )
         return [Actor.ok(self.actor.get(path)) for path in paths]
 
@@ -63,6 +64,7 @@ def victim(user: Actor) -> Victim:
     session_id = turn["session_id"]
     key_id = Actor.ok(user.post("/api/v1/keys", {"name": "my secret"}), 201)["id"]
     Actor.ok(user.put(f"/api/v1/keys/{key_id}/budgets", {"day": {"requests": 9}}))
+    model = Actor.ok(user.post("/api/v1/models", {"name": "my secret model", "kind": "echo"}), 201)
     return Victim(
         user,
         {
@@ -71,6 +73,7 @@ def victim(user: Actor) -> Victim:
             "conversation_id": session_id,
             "generation_id": turn["generation_id"],
             "message_id": turn["message"]["id"],
+            "model_id": model["id"],
             "question_id": turn["message"]["parent_id"],
         },
     )
