@@ -9,11 +9,10 @@ import re
 import struct
 import zlib
 from base64 import b64encode
-from collections.abc import Sequence
-from typing import TypeVar
 
 import msgspec
 
+from adapters.embeddings import asked_embeddings, told_embeddings
 from domain.errors import UnsupportedInput
 from domain.operations import OperationAnswer, OperationRequest
 from domain.usage import Usage
@@ -22,14 +21,7 @@ _DIMENSIONS = 256
 _MAX_DIMENSIONS = 4096
 _MAX_PICTURES = 10
 _PIXELS = 64
-_T = TypeVar("_T")
 _WORD = re.compile(r"\w+")
-
-
-class _Embeddings(msgspec.Struct):
-    input: str | list[str]
-    dimensions: int | None = None
-    encoding_format: str | None = None
 
 
 class _Pictures(msgspec.Struct):
@@ -40,26 +32,21 @@ class _Pictures(msgspec.Struct):
 
 def embeddings(request: OperationRequest) -> OperationAnswer:
     """Hashed bags of words of length 1: texts that share words are near. Raises UnsupportedInput."""
-    asked = _asked(request, _Embeddings)
-    texts = [asked.input] if isinstance(asked.input, str) else asked.input
+    asked = asked_embeddings(request)
     size = asked.dimensions or _DIMENSIONS
     if not 0 < size <= _MAX_DIMENSIONS:
         raise UnsupportedInput(f"There may be up to {_MAX_DIMENSIONS} dimensions.", fields=("dimensions",))
-    vectors = [_vector(text, size) for text in texts]
-    told = [_packed(vector) for vector in vectors] if asked.encoding_format == "base64" else vectors
-    tokens = sum(len(_WORD.findall(text)) for text in texts)
-    body = {
-        "object": "list",
-        "data": [{"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(told)],
-        "model": request.model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
-    return OperationAnswer(msgspec.json.encode(body), Usage(tokens, 0))
+    tokens = sum(len(_WORD.findall(text)) for text in asked.texts)
+    return told_embeddings(request.model, asked, [_vector(text, size) for text in asked.texts], tokens)
 
 
 def pictures(request: OperationRequest) -> OperationAnswer:
     """Pictures of one colour, which the prompt decides. Raises UnsupportedInput."""
-    asked = _asked(request, _Pictures)
+    try:
+        given = {name: msgspec.json.decode(value) for name, value in request.fields.items()}
+        asked = msgspec.convert(given, _Pictures)
+    except msgspec.ValidationError as error:
+        raise UnsupportedInput(f"A picture takes a prompt: {error}.", fields=("prompt",)) from error
     count = asked.n or 1
     if not 0 < count <= _MAX_PICTURES:
         raise UnsupportedInput(f"There may be up to {_MAX_PICTURES} pictures at once.", fields=("n",))
@@ -71,13 +58,6 @@ def pictures(request: OperationRequest) -> OperationAnswer:
     )
 
 
-def _asked(request: OperationRequest, kind: type[_T]) -> _T:
-    try:
-        return msgspec.convert({name: msgspec.json.decode(value) for name, value in request.fields.items()}, kind)
-    except msgspec.ValidationError as error:
-        raise UnsupportedInput(f"The offline provider takes texts: {error}.") from error
-
-
 def _vector(text: str, size: int) -> list[float]:
     vector = [0.0] * size
     for word in _WORD.findall(text.lower()):
@@ -85,10 +65,6 @@ def _vector(text: str, size: int) -> list[float]:
         vector[int.from_bytes(digest[:4], "big") % size] += 1.0 if digest[4] & 1 else -1.0
     length = math.hypot(*vector)
     return [value / length for value in vector] if length else [1.0] + [0.0] * (size - 1)
-
-
-def _packed(vector: Sequence[float]) -> str:
-    return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def _picture(seed: str) -> bytes:

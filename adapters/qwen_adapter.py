@@ -7,11 +7,13 @@ from adapters.base_adapter import UpstreamCall
 from adapters.model_catalog import family_of
 from adapters.model_lists import paged_models
 from adapters.openai_adapter import OpenAIAdapter, OpenAIConfig
+from adapters.qwen_embeddings import embedded
 from adapters.qwen_wire import CODES, TAKES, QwenAnswer, native_body
 from domain.chat import ChatRequest
 from domain.deltas import Delta
 from domain.errors import UnsupportedInput
 from domain.messages import FileReference, Image
+from domain.operations import OperationAnswer, OperationRequest
 
 _AIGC = "/services/aigc"
 _STREAM = {"x-dashscope-sse": "enable"}
@@ -35,7 +37,7 @@ class QwenAdapter(OpenAIAdapter):
     def __init__(self, name: str, config: QwenConfig) -> None:
         super().__init__(name, config)
         if not self._compatible:
-            self.offers = frozenset()
+            self.offers = frozenset(("embeddings",))
 
     @property
     def _compatible(self) -> bool:
@@ -84,6 +86,11 @@ class QwenAdapter(OpenAIAdapter):
         path = f"{_AIGC}/{'multimodal' if multimodal else 'text'}-generation/generation"
         with self._events(path, body, call, _STREAM) as events:
             yield from QwenAnswer(self.failures, call.expect_end).deltas(events)
+
+    def _perform(self, request: OperationRequest, call: UpstreamCall) -> OperationAnswer:
+        if self._compatible:
+            return super()._perform(request, call)
+        return embedded(self.transport, request, request.model or self.models[0].name, call, self.failures)
 
     def _extra_fields(self) -> dict[str, Any]:
         thinking = self.config.enable_thinking

@@ -95,6 +95,29 @@ def test_a_picture_may_be_large(provider: ScriptedProvider) -> None:
     assert len(json.loads(done.body)["data"]) == 80000
 
 
+# Translated
+
+
+def test_dashscope_embeds_in_its_own_words(provider: ScriptedProvider) -> None:
+    qwen = make(next(case for case in CASES if case.name == "qwen"), provider.dashscope_url)
+    body = {"model": "public", "input": ["a b", "c"], "dimensions": 8, "encoding_format": "base64", "user": "u"}
+
+    done = perform(qwen, "embeddings", json.dumps(body).encode(), "text-embedding-v4")
+
+    assert provider.last()["body"] == {
+        "model": "text-embedding-v4",
+        "input": {"texts": ["a b", "c"]},
+        "parameters": {"dimension": 8},
+    }
+    assert done.usage == Usage(3, 0)
+    told = json.loads(done.body)
+    assert [one["index"] for one in told["data"]] == [0, 1]
+    assert len(base64.b64decode(told["data"][0]["embedding"])) == 8 * 4
+    for wrong in ({"input": [1, 2]}, {"input": "a", "task": "search"}):
+        with pytest.raises(errors.UnsupportedInput):
+            perform(qwen, "embeddings", json.dumps(wrong).encode())
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_what_is_not_offered_is_refused_before_anything_is_sent(case: Any, provider: ScriptedProvider) -> None:
     adapter = make(case, getattr(provider, case.url))

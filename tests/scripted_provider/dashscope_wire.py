@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from .answer import Answer, Usage, arguments_of, call_id, split_tokens
+from .openai_wire import embed
 from .wire import Counts, Frame, Wire, encode
 
 
@@ -130,3 +131,12 @@ def _call(index: int, call: str, name: str, arguments: str) -> dict[str, Any]:
 
 def _counts(usage: Usage) -> Counts:
     return {"input_tokens": usage.prompt, "output_tokens": usage.completion, "total_tokens": usage.total}
+
+
+def dashscope_embeddings(request: dict[str, Any]) -> bytes:
+    """POST /services/embeddings/text-embedding/text-embedding: the vectors that OpenAI's route gives."""
+    texts = (request.get("input") or {}).get("texts") or []
+    size = int((request.get("parameters") or {}).get("dimension") or 1024)
+    found = [{"text_index": index, "embedding": embed(text, size)} for index, text in enumerate(texts)]
+    tokens = sum(len(split_tokens(text)) for text in texts)
+    return encode({"output": {"embeddings": found}, "usage": {"total_tokens": tokens}, "request_id": "scripted"})

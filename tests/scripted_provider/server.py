@@ -22,6 +22,7 @@ from .chat import (
     openai_completion,
     refusal,
 )
+from .dashscope_wire import dashscope_embeddings
 from .http1 import BadRequestError, Head, RequestReader, response_head
 from .log import Entry, RequestLog
 from .openai_more import images_body, moderations_body
@@ -37,8 +38,9 @@ DIFY_STOP = re.compile(r"/v1/chat-messages/([^/]+)/stop$")
 DIFY_NAME = re.compile(r"/v1/conversations/([^/]+)/name$")
 MODEL = re.compile(r"/models(?:/(.+))?$")
 DIFY = re.compile(r"/v1/(chat-messages|files/upload|conversations/|parameters)")
-OPENAI_BODIES = {
+PLAIN_BODIES = {
     "/embeddings": embeddings_body,
+    "/text-embedding/text-embedding": dashscope_embeddings,
     "/images/generations": images_body,
     "/moderations": moderations_body,
 }
@@ -140,7 +142,7 @@ class ScriptedServer:
     def _plain_route(self, head: Head, raw: bytes, call: Call) -> Wire:
         path = head.path
         if head.method == "POST":
-            if body := next((make for end, make in OPENAI_BODIES.items() if path.endswith(end)), None):
+            if body := next((make for end, make in PLAIN_BODIES.items() if path.endswith(end)), None):
                 return BodyWire(body(call.body))
             if path == "/v1/files/upload":
                 return BodyWire(_uploaded(raw, int(call.entry.started)), 201)
