@@ -34,6 +34,14 @@ def uuid7() -> int:
 
 def new_id(kind: str) -> str:
     """``<kind>_`` and 26 base-32 digits of a UUIDv7, for instance ``sess_01j9...``."""
-    number = uuid7()
+    return _written(kind, uuid7())
+
+
+def id_from(kind: str, digest: bytes) -> str:
+    """The id that belongs to a digest of 16 bytes or more: always the same, and in no order."""
+    return _written(kind, int.from_bytes(digest[:16]))
+
+
+def _written(kind: str, number: int) -> str:
     digits = [_ALPHABET[number >> shift & 31] for shift in range((_DIGITS - 1) * 5, -1, -5)]
     return f"{kind}_{''.join(digits)}"

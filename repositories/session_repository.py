@@ -15,6 +15,8 @@ from repositories.paging import decode_cursor, page_of
 
 _ORDER = (SessionEntity.pinned, SessionEntity.updated_at, SessionEntity.id)
 
+_PURGE_AT_ONCE = 200
+
 
 class SessionRepository:
     """Queries on sessions; every one for a user has the owner in its WHERE."""
@@ -53,6 +55,15 @@ class SessionRepository:
             )
         rows = self._session.scalars(query.order_by(*(column.desc() for column in _ORDER)).limit(limit + 1)).all()
         return page_of(rows, limit, lambda row: (row.pinned, row.updated_at, row.id))
+
+    def purge(self, kind: SessionKind, before: datetime) -> bool:
+        """Delete some of a kind that were made before then, whosesoever they are; whether there may be more."""
+        query = sa.select(SessionEntity.id).where(SessionEntity.kind == kind, SessionEntity.created_at < before)
+        ids = self._session.scalars(query.order_by(SessionEntity.id).limit(_PURGE_AT_ONCE)).all()
+        if ids:
+            statement = sa.delete(SessionEntity).where(SessionEntity.id.in_(ids))
+            self._session.execute(statement, execution_options={"synchronize_session": False})
+        return len(ids) == _PURGE_AT_ONCE
 
     def last_changes(self, session_ids: Collection[str]) -> dict[str, datetime]:
         """Session id -> when it was changed last, of those that exist; for the worker itself, not for a user."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import dropwhile
 
-from domain.chat import ChatRequest, PromptMessage
+from domain.chat import NO_OPTIONS, ChatRequest, Options, PromptMessage
 from domain.errors import Conflict, InvalidInput, NotFound
 from domain.generation import GenerationStatus
 from domain.messages import Message, MessageRole, Part, parts_from, text_of
@@ -33,6 +33,7 @@ class Asked:
     provider: str | None = None
     model: str | None = None
     settings: SessionSettings = field(default_factory=SessionSettings)
+    options: Options = NO_OPTIONS
 
 
 class ChatService:
@@ -63,8 +64,12 @@ class ChatService:
         parts: Sequence[Part],
         asked: Asked,
         claim: Claim | None = None,
+        *,
+        make: bool = False,
     ) -> Begun:
         """Store a user message, and begin to answer it. Without a session, one is made with the asked settings.
+
+        With ``make``, one that does not exist is made under this very id.
 
         With a ``claim``, here and below, all of that happens once: whoever makes it again gets the same turn.
 
@@ -75,7 +80,7 @@ class ChatService:
         self._limits.check(parts)
 
         def begin() -> Live:
-            place = self._end_of(principal, session_id, asked, parts)
+            place = self._end_of(principal, session_id, asked, parts, make=make)
             return self._begin(principal, place, asked, list(parts), claim)
 
         return self._idempotency.once(principal, claim, begin)
@@ -138,20 +143,29 @@ class ChatService:
 
     # One turn, step by step
 
-    def _end_of(self, principal: Principal, session_id: str | None, asked: Asked, parts: Sequence[Part]) -> Place:
+    def _end_of(
+        self, principal: Principal, session_id: str | None, asked: Asked, parts: Sequence[Part], *, make: bool
+    ) -> Place:
         if session_id is None:
-            wanted = self._chooser.resolve(principal, asked.provider, asked.model)
-            title = title_from_words(text_of(parts))
-            session = new_session(principal, asked.settings, wanted.provider, wanted.model, title)
-            return Place(session, None, 0, is_new=True)
+            return self._new_place(principal, asked, parts)
         with self._unit_of_work(writes=False) as uow:
             session_row = uow.sessions.get(session_id, principal.user_id)
-            if session_row is None:
+            last = None if session_row is None else uow.messages.last(session_id, principal.user_id)
+        if session_row is None:
+            if not make:
                 raise NotFound("There is no such session.", "session_not_found")
-            last = uow.messages.last(session_id, principal.user_id)
+            place = self._new_place(principal, asked, parts)
+            place.session.id = session_id
+            return place
         if last is None:
             return Place(session_row, None, 0)
         return Place(session_row, last.id, (last.position or 0) + 1)
+
+    def _new_place(self, principal: Principal, asked: Asked, parts: Sequence[Part]) -> Place:
+        wanted = self._chooser.resolve(principal, asked.provider, asked.model)
+        title = title_from_words(text_of(parts))
+        session = new_session(principal, asked.settings, wanted.provider, wanted.model, title)
+        return Place(session, None, 0, is_new=True)
 
     def _begin(
         self, principal: Principal, place: Place, asked: Asked, parts: list[Part] | None, claim: Claim | None
@@ -160,7 +174,7 @@ class ChatService:
         self._opener.check()
         session = place.session
         wanted = self._chooser.resolve(principal, *_asked_model(asked, session), usual=session.provider)
-        request = _request(principal, place, asked.settings, self._history(principal, place, parts))
+        request = _request(principal, place, asked, self._history(principal, place, parts))
         plan = self._planner.plan(wanted, request, session.upstream_provider)
         unnamed = session.title_source in ("none", "words")
         opening = Opening(principal, place, plan, parts, names_session=unnamed, claim=claim)
@@ -226,11 +240,10 @@ def _asked_model(asked: Asked, session: SessionEntity) -> tuple[str | None, str 
     return asked.provider, None
 
 
-def _request(
-    principal: Principal, place: Place, settings: SessionSettings, history: Sequence[PromptMessage]
-) -> ChatRequest:
+def _request(principal: Principal, place: Place, asked: Asked, history: Sequence[PromptMessage]) -> ChatRequest:
     """The turn for no model in particular, with the whole history."""
-    session, temperature, max_tokens = place.session, settings.temperature, settings.max_tokens
+    session, settings = place.session, asked.settings
+    temperature, max_tokens = settings.temperature, settings.max_tokens
     return ChatRequest(
         model="",
         messages=history,
@@ -239,6 +252,7 @@ def _request(
         max_tokens=session.max_tokens if max_tokens is None else max_tokens,
         end_user=principal.user_id,
         upstream_state="" if place.rewinds else session.upstream_state or "",
+        options=asked.options,
     )
 
 

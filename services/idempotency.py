@@ -11,6 +11,7 @@ from domain.errors import AppError, Conflict, InvalidInput, Unavailable, saved_f
 from domain.generation import GenerationStatus
 from domain.messages import Message
 from domain.principal import Principal
+from domain.sessions import SessionKind
 from models import ClaimEntity, GenerationEntity, MessageEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.event_stream_service import EventStreamService, Item
@@ -93,6 +94,14 @@ class Idempotency:
             _rows(uow, principal, begun)
         return self._event_streams.follow(principal, begun.generation_id, 0)
 
+    def created(self, principal: Principal, begun: Begun) -> int:
+        """When the turn began, in Unix seconds. Raises Conflict if its session is gone."""
+        if begun.live is not None:
+            return int(begun.live.began_at)
+        with self._unit_of_work(writes=False) as uow:
+            generation, _ = _rows(uow, principal, begun)
+        return int(generation.created_at.timestamp())
+
     def answer(self, principal: Principal, begun: Begun) -> Message:
         """Wait for the answer of a turn that an earlier request has begun, on any node. Fails as that one did."""
         for _ in self.events(principal, begun):
@@ -108,13 +117,14 @@ class Idempotency:
         return message_view(row, siblings.get(row.parent_id))
 
     def purge(self) -> None:
-        """Forget claims that have expired."""
+        """Forget claims that have expired, and answers that are kept for them alone."""
         while self._purge_some():
             pass
 
     def _purge_some(self) -> bool:
         with self._unit_of_work() as uow:
             more = uow.claims.purge(now())
+            more = uow.sessions.purge(SessionKind.COMPLETION, now() - KEPT) or more
             uow.commit()
         return more
 

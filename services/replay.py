@@ -15,13 +15,13 @@ def replay(log: Iterable[bytes]) -> list[Part]:
     answer = Answer()
     for encoded in log:
         with suppress(msgspec.MsgspecError):  # another version has written it
-            if delta := _delta(events.decode(encoded)):
+            if delta := delta_of(events.decode(encoded)):
                 answer.add(delta)
     return answer.parts(complete=False)
 
 
-def _delta(event: events.Event) -> deltas.Delta | None:
-    """The delta from which an event came."""
+def delta_of(event: events.Event) -> deltas.Delta | None:
+    """The delta from which an event came; None for those that tell of no piece of the answer (and for tool calls)."""
     match event:
         case events.Content(content=text):
             return deltas.TextDelta(text)
