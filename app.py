@@ -80,6 +80,7 @@ from services.session_feed import SessionFeed
 from services.session_service import SessionService
 from services.setup_service import SetupService
 from services.sign_ins import SignIns
+from services.stored_completions import StoredCompletions
 from services.target_gate import TargetGate
 from services.title_service import TitleService
 from services.token_count_service import TokenCountService
@@ -185,12 +186,13 @@ def _services(
     hidden = HiddenTurns(unit_of_work, chooser, planner, opener, runner, most)
     completions = CompletionService(unit_of_work, chooser, planner, upstream, books.ledger, key_limiter)
     every_minute = [idempotency.purge, keys.checker.note_uses, completions.settle_overdue]
+    chat = ChatService(unit_of_work, chooser, planner, opener, most, limits, idempotency)
     return Services(
         accounts=accounts,
         api_keys=keys,
         auth=auth,
         books=books,
-        chat=ChatService(unit_of_work, chooser, planner, opener, most, _message_limits(settings), idempotency),
+        chat=chat,
         close=shared.close,
         completions=completions,
         event_streams=event_streams,
@@ -208,6 +210,7 @@ def _services(
         runner=runner,
         sessions=SessionService(unit_of_work, runner, chooser),
         setup=setup,
+        stored_completions=StoredCompletions(chat, hidden, idempotency, chooser),
         token_counts=TokenCountService(chooser, providers, tokenizer.count, deadlines),
         users=users,
     )

@@ -11,6 +11,7 @@ from services.idempotency import Begun
 from services.turn_plan import Plan
 from services.upstream_handle import UpstreamHandle
 
+SESSION = "X-Session-Id"
 ROUTE = "X-UniChat-Route"
 OVERHEAD = "X-UniChat-Overhead-Ms"
 PROCESSING = "openai-processing-ms"  # the same for clients of that protocol: all the time until the answer began
@@ -44,6 +45,8 @@ def init_route_headers(app: Flask) -> None:
         elif begun is not None and begun.live is not None:
             live = begun.live
             _tell_route(response, live.turn.plan, live.upstream, whole=live.finished.is_set())
+        if "session_id" in g:
+            response.headers[SESSION] = g.session_id
         if f"{request.path}/".startswith("/v1/"):
             response.headers[PROCESSING] = str(round(_elapsed_ms()))
         return response

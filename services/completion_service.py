@@ -87,6 +87,11 @@ class Completion:
         self.upstream.stop()
 
     @property
+    def prompt_tokens(self) -> int:
+        """Our own count of the prompt."""
+        return self.hold.entry.prompt_tokens or 0
+
+    @property
     def end_reason(self) -> EndReason:
         """Why it ended."""
         if self.tally.finish_reason and self.error is None:

@@ -61,6 +61,14 @@ class Begun:
         return cls(live.turn.session_id, live.turn.message_id, live.turn.generation_id, live)
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """When a turn began, in Unix seconds, and how many tokens its prompt has, as far as that is known."""
+
+    created: int
+    prompt_tokens: int
+
+
 class Idempotency:
     """Finds the turn of an earlier request, and gives its answer again."""
 
@@ -94,13 +102,13 @@ class Idempotency:
             _rows(uow, principal, begun)
         return self._event_streams.follow(principal, begun.generation_id, 0)
 
-    def created(self, principal: Principal, begun: Begun) -> int:
-        """When the turn began, in Unix seconds. Raises Conflict if its session is gone."""
+    def beginning(self, principal: Principal, begun: Begun) -> Beginning:
+        """How the turn began. Raises Conflict if its session is gone."""
         if begun.live is not None:
-            return int(begun.live.began_at)
+            return Beginning(int(begun.live.began_at), begun.live.turn.hold.entry.prompt_tokens or 0)
         with self._unit_of_work(writes=False) as uow:
             generation, _ = _rows(uow, principal, begun)
-        return int(generation.created_at.timestamp())
+        return Beginning(int(generation.created_at.timestamp()), generation.prompt_tokens or 0)
 
     def answer(self, principal: Principal, begun: Begun) -> Message:
         """Wait for the answer of a turn that an earlier request has begun, on any node. Fails as that one did."""

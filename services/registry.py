@@ -23,6 +23,7 @@ from services.route_service import RouteService
 from services.session_feed import SessionFeed
 from services.session_service import SessionService
 from services.setup_service import SetupService
+from services.stored_completions import StoredCompletions
 from services.token_count_service import TokenCountService
 from services.user_service import UserService
 
@@ -53,5 +54,6 @@ class Services:
     runner: GenerationRunner
     sessions: SessionService
     setup: SetupService
+    stored_completions: StoredCompletions
     token_counts: TokenCountService
     users: UserService

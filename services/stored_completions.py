@@ -30,10 +30,11 @@ from domain.principal import Principal
 from domain.sessions import SessionKind
 from domain.usage import Usage
 from services.chat_service import Asked, ChatService
+from services.completion_service import Completion
 from services.completion_tally import CompletionTally
 from services.event_stream_service import Item
 from services.hidden_turns import HiddenTurn, HiddenTurns
-from services.idempotency import Begun, Claim, Idempotency
+from services.idempotency import Beginning, Begun, Claim, Idempotency
 from services.model_choice import ModelChooser
 from services.replay import delta_of
 from services.session_service import SessionSettings
@@ -47,11 +48,12 @@ _FINISHES: tuple[FinishReason, ...] = get_args(FinishReason)
 class StoredCompletion:
     """One answer on its way, as its generation's events tell it. Attributes are those of a Completion."""
 
-    def __init__(self, begun: Begun, public_model: str, created: int, items: Iterator[Item]) -> None:
+    def __init__(self, begun: Begun, public_model: str, beginning: Beginning, items: Iterator[Item]) -> None:
         self.begun = begun
         self.id = begun.generation_id
         self.public_model = public_model
-        self.created = created
+        self.created = beginning.created
+        self.prompt_tokens = beginning.prompt_tokens
         self.upstream = begun.live.upstream if begun.live else UpstreamHandle()
         self.tally = CompletionTally()
         self.usage: Usage | None = None
@@ -100,6 +102,9 @@ class StoredCompletion:
         return delta
 
 
+AnyCompletion = Completion | StoredCompletion
+
+
 class StoredCompletions:
     """Begins them."""
 
@@ -133,12 +138,12 @@ class StoredCompletions:
         Raises what :meth:`HiddenTurns.begin` and :meth:`Idempotency.once` raise.
         """
         turn = HiddenTurn(SessionKind.COMPLETION, model, _neutral(asked))
-        begun = self._idempotency.once(principal, claim, lambda: self._hidden.begin(principal, turn))
+        begun = self._idempotency.once(principal, claim, lambda: self._hidden.begin(principal, turn, claim))
         return self._of(principal, begun, model)
 
     def _of(self, principal: Principal, begun: Begun, model: str) -> StoredCompletion:
-        created = self._idempotency.created(principal, begun)
-        return StoredCompletion(begun, model, created, self._idempotency.events(principal, begun))
+        beginning = self._idempotency.beginning(principal, begun)
+        return StoredCompletion(begun, model, beginning, self._idempotency.events(principal, begun))
 
 
 def new_parts(messages: Sequence[PromptMessage]) -> list[Part]:

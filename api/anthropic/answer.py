@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from domain.usage import Usage
-from services.completion_service import Completion
+from services.stored_completions import AnyCompletion
 
 STOP_REASONS: Mapping[str, str] = {
     "stop": "end_turn",
@@ -18,7 +18,7 @@ STOP_REASONS: Mapping[str, str] = {
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def whole_answer(completion: Completion) -> bytes:
+def whole_answer(completion: AnyCompletion) -> bytes:
     """The message that a completion has come to: the provider's own if it speaks the protocol, else ours."""
     tally = completion.tally
     if tally.wire is not None:
@@ -33,7 +33,7 @@ def whole_answer(completion: Completion) -> bytes:
     return msgspec.json.encode(message)
 
 
-def head(completion: Completion) -> dict[str, Any]:
+def head(completion: AnyCompletion) -> dict[str, Any]:
     """What a message of ours begins with."""
     identity = f"msg_{completion.id.removeprefix('gen_')}"
     return {"id": identity, "type": "message", "role": "assistant", "model": completion.public_model}
@@ -50,7 +50,7 @@ def usage_object(usage: Usage | None) -> dict[str, int]:
     }
 
 
-def under_public_name(message: bytes, completion: Completion) -> bytes:
+def under_public_name(message: bytes, completion: AnyCompletion) -> bytes:
     """A message of the provider's, byte for byte but for the model's name where the client knows it by another."""
     answering = completion.upstream.answering
     if answering is None or answering.choice.model.name == completion.public_model:
@@ -69,12 +69,12 @@ def input_of(arguments: str) -> Any:
     return value if isinstance(value, dict) else {"arguments": value}
 
 
-def call_id(given: str, number: int, completion: Completion) -> str:
+def call_id(given: str, number: int, completion: AnyCompletion) -> str:
     """The call's own id, or one of ours where the provider gave none: its result has to name it."""
     return given or f"toolu_{completion.id.removeprefix('gen_')}_{number}"
 
 
-def _content(completion: Completion) -> list[dict[str, Any]]:
+def _content(completion: AnyCompletion) -> list[dict[str, Any]]:
     tally = completion.tally
     text = tally.text + "".join(f"\n![{image.alt}]({image.url})" for image in tally.images)
     blocks: list[dict[str, Any]] = []

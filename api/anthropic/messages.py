@@ -7,13 +7,14 @@ from api.anthropic.answer import whole_answer
 from api.anthropic.headers import message_headers
 from api.anthropic.request import HEADERS, read
 from api.anthropic.stream import MessageStream
+from api.completions import begin
 from api.context import principal, request_id, services
 from api.declarations import limited
-from api.key_limit_headers import note_standing, standing_of_caller
+from api.key_limit_headers import standing_of_caller
 from api.sse import frames_as_they_come
 from domain.chat import ChatRequest
 from domain.clock import now
-from services.completion_service import Completion
+from services.stored_completions import AnyCompletion
 
 # Its document is the protocol's own.
 bp = APIBlueprint("messages", __name__, url_prefix="/v1/messages", doc_ui=False)
@@ -24,8 +25,7 @@ bp = APIBlueprint("messages", __name__, url_prefix="/v1/messages", doc_ui=False)
 def create_message() -> Response:
     """Answer a prompt, in one piece or (with `stream: true`) as events."""
     asked = _asked()
-    completion = services().completions.begin(principal(), asked.model, asked)
-    note_standing(completion.held.standing)
+    completion = begin(asked.model, asked)
     if asked.native is not None and asked.native.stream:
         return frames_as_they_come(MessageStream(completion, request_id()).frames())
     return _json(_whole(completion))
@@ -49,7 +49,7 @@ def _asked(*, counted_only: bool = False) -> ChatRequest:
     return read(request.get_data(), headers, end_user=principal().user_id, counted_only=counted_only)
 
 
-def _whole(completion: Completion) -> bytes:
+def _whole(completion: AnyCompletion) -> bytes:
     try:
         for _ in completion.deltas():
             pass  # the completion keeps what it comes to

@@ -25,7 +25,7 @@ from domain.deltas import (
     WireEvent,
 )
 from domain.errors import AppError, UpstreamCut
-from services.completion_service import Completion
+from services.stored_completions import AnyCompletion
 
 _PING = frame("ping")
 # An attempt that comes to no more than these has told the client nothing, and may be begun anew.
@@ -48,7 +48,7 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class MessageStream:
     """Writes the events of one completion."""
 
-    def __init__(self, completion: Completion, request_id: str) -> None:
+    def __init__(self, completion: AnyCompletion, request_id: str) -> None:
         self._completion = completion
         self._request_id = request_id
         self._blocks = Blocks(partial(call_id, completion=completion))
@@ -159,7 +159,7 @@ class MessageStream:
         return self._blocks.text(text[len(said) :]) if len(text) > len(said) else b""
 
     def _start(self) -> bytes:
-        prompt = self._completion.hold.entry.prompt_tokens or 0
+        prompt = self._completion.prompt_tokens
         usage = {"input_tokens": prompt, "output_tokens": 0}
         ending = {"stop_reason": None, "stop_sequence": None, "usage": usage}
         message = {**head(self._completion), "content": [], **ending}

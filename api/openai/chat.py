@@ -2,15 +2,15 @@
 
 from flask import Response, request
 
-from api.context import principal, services
+from api.completions import begin
+from api.context import principal
 from api.declarations import limited, speaks
 from api.openai.chat_json import whole_json, with_model
 from api.openai.chat_request import AskedChat, asked_chat
 from api.openai.chat_stream import ChatWriter
 from api.openai.protocol import blueprint, documented, json_answer
-from api.route_headers import note_completion
 from api.sse import frames_as_they_come
-from services.completion_service import Completion
+from services.stored_completions import AnyCompletion
 
 bp = blueprint("chat")
 
@@ -19,9 +19,12 @@ bp = blueprint("chat")
 @speaks(documented("chat/create", streams=True))
 @limited("chat")
 def create_chat_completion() -> Response:
-    """Answer a chat. Nothing of it is stored. The answer comes whole, or as server-sent events with `stream: true`."""
+    """Answer a chat. The answer comes whole, or as server-sent events with `stream: true`.
+
+    Nothing of it is stored, unless `X-Session-Id` names a session, or an `Idempotency-Key` is to give it again.
+    """
     asked = asked_chat(principal(), request.get_data())
-    completion = note_completion(services().completions.begin(principal(), asked.model, asked.request))
+    completion = begin(asked.model, asked.request)
     try:
         return _streamed(completion, asked) if asked.stream else _whole(completion)
     except BaseException:
@@ -29,14 +32,14 @@ def create_chat_completion() -> Response:
         raise
 
 
-def _streamed(completion: Completion, asked: AskedChat) -> Response:
+def _streamed(completion: AnyCompletion, asked: AskedChat) -> Response:
     """The stream, once the answer has begun: what fails before that is told by the status."""
     return frames_as_they_come(
         ChatWriter(completion, include_usage=asked.include_usage, answers=asked.request.choices).frames()
     )
 
 
-def _whole(completion: Completion) -> Response:
+def _whole(completion: AnyCompletion) -> Response:
     for _ in completion.deltas():
         pass  # the tally takes them in
     body, answering = completion.tally.wire, completion.upstream.answering

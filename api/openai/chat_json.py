@@ -8,7 +8,7 @@ import msgspec
 from domain.deltas import ImageDelta, ReasoningDelta, Replacement, TextDelta, ToolCallDelta
 from domain.messages import ToolCall
 from domain.usage import Usage
-from services.completion_service import Completion
+from services.stored_completions import AnyCompletion
 
 Said = TextDelta | ReasoningDelta | ToolCallDelta | ImageDelta | Replacement
 encode = msgspec.json.Encoder().encode
@@ -16,7 +16,7 @@ encode = msgspec.json.Encoder().encode
 FIRST = b'{"role":"assistant","content":"","refusal":null}'
 
 
-def completion_id(completion: Completion) -> str:
+def completion_id(completion: AnyCompletion) -> str:
     """Its id in this protocol."""
     return "chatcmpl-" + completion.id.removeprefix("gen_")
 
@@ -79,7 +79,7 @@ def usage_json(usage: Usage) -> dict[str, Any]:
     }
 
 
-def whole_json(completion: Completion) -> bytes:
+def whole_json(completion: AnyCompletion) -> bytes:
     """The whole answer, once it is there."""
     tally = completion.tally
     calls = tally.tool_calls

@@ -25,7 +25,7 @@ from domain.deltas import (
     WireEvent,
 )
 from domain.errors import AppError, ProviderError
-from services.completion_service import Completion
+from services.stored_completions import AnyCompletion
 
 log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ def in_band_error(error: AppError) -> bytes:
 class ChatWriter:
     """Writes one answer. ``answers`` of one: only one can be gone on with by another provider."""
 
-    def __init__(self, completion: Completion, *, include_usage: bool, answers: int = 1) -> None:
+    def __init__(self, completion: AnyCompletion, *, include_usage: bool, answers: int = 1) -> None:
         self._completion = completion
         self._include_usage = include_usage
         self._answers = answers
