@@ -171,8 +171,7 @@ def _services(
     auth, accounts, setup, users, keys = _identity(settings, unit_of_work, shared)
     tokenizer, most = Tokenizer(settings.TOKENIZER_MODE), settings.MAX_STREAMS_PER_USER
     books = Books.open(unit_of_work, tokenizer, providers, declared.prices, metrics.observer, keys.checker.forget)
-    store = GenerationStore(unit_of_work, books.ledger, shared.worker, metrics.observer)
-    reaper = Reaper(unit_of_work, shared.event_log, books.ledger, metrics.observer)
+    store, reaper = _records(unit_of_work, books, shared, metrics)
     deadlines, heartbeat_s = _deadlines(settings), settings.SSE_HEARTBEAT_INTERVAL_MS / 1000
     event_streams = EventStreamService(unit_of_work, shared.event_log, auth.recheck, heartbeat_s)
     feed = SessionFeed(unit_of_work, event_streams, shared.signals, most)
@@ -186,7 +185,7 @@ def _services(
     hidden = HiddenTurns(unit_of_work, chooser, planner, opener, runner, most)
     completions = CompletionService(unit_of_work, chooser, planner, upstream, books.ledger, key_limiter)
     every_minute = [idempotency.purge, keys.checker.note_uses, completions.settle_overdue]
-    chat = ChatService(unit_of_work, chooser, planner, opener, most, limits, idempotency)
+    chat = ChatService(unit_of_work, chooser, planner, opener, most, _message_limits(settings), idempotency)
     return Services(
         accounts=accounts,
         api_keys=keys,
@@ -221,6 +220,15 @@ def _asking(
 ) -> tuple[TurnPlanner, Upstream]:
     planner = TurnPlanner(providers, gate.breakers.open_for, tokenizer.count)
     return planner, Upstream(providers, gate, planner, deadlines, observer=metrics.observer)
+
+
+def _records(
+    unit_of_work: OpenUnitOfWork, books: Books, shared: Sharing, metrics: Metrics
+) -> tuple[GenerationStore, Reaper]:
+    return (
+        GenerationStore(unit_of_work, books.ledger, shared.worker, metrics.observer),
+        Reaper(unit_of_work, shared.event_log, books.ledger, metrics.observer),
+    )
 
 
 def _runner(
