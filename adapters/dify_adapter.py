@@ -101,7 +101,9 @@ class DifyAdapter(HttpAdapter):
 
     def _body(self, request: ChatRequest, call: UpstreamCall) -> dict[str, Any]:
         last = request.messages[-1]
-        pictures = [part for part in last.parts if isinstance(part, Image)]
+        # What Dify was shown before it still has, but for a client's own prompt: of that it knows nothing.
+        shown = request.messages if request.whole else [last]
+        pictures = [part for message in shown for part in message.parts if isinstance(part, Image)]
         return {
             "inputs": {},
             "query": _said(last) or _NO_TEXT,
