@@ -169,12 +169,10 @@ def _services(
     refresher, routes, registry = _kept_fresh(settings, unit_of_work, declared, metrics)
     providers, gate = registry.directory, TargetGate.over(shared.breakers)
     auth, accounts, setup, users, keys = _identity(settings, unit_of_work, shared)
-    tokenizer, most = Tokenizer(settings.TOKENIZER_MODE), settings.MAX_STREAMS_PER_USER
+    tokenizer, deadlines = Tokenizer(settings.TOKENIZER_MODE), _deadlines(settings)
     books = Books.open(unit_of_work, tokenizer, providers, declared.prices, metrics.observer, keys.checker.forget)
     store, reaper = _records(unit_of_work, books, shared, metrics)
-    deadlines, heartbeat_s = _deadlines(settings), settings.SSE_HEARTBEAT_INTERVAL_MS / 1000
-    event_streams = EventStreamService(unit_of_work, shared.event_log, auth.recheck, heartbeat_s)
-    feed = SessionFeed(unit_of_work, event_streams, shared.signals, most)
+    event_streams, feed = _readers(settings, unit_of_work, shared, auth)
     idempotency, key_limiter = Idempotency(unit_of_work, event_streams), KeyLimiter(shared.key_meter)
     chooser = ModelChooser(providers, routes, registered=lambda: providers.registered)
     planner, upstream = _asking(providers, gate, deadlines, tokenizer, metrics)
@@ -182,10 +180,11 @@ def _services(
     runner = _runner(settings, shared, upstream, store, titles, feed, metrics)
     generations = GenerationService(unit_of_work, runner, shared.event_log)
     opener = TurnOpener(unit_of_work, runner, books.ledger, key_limiter, shared.worker)
-    hidden = HiddenTurns(unit_of_work, chooser, planner, opener, runner, most)
     completions = CompletionService(unit_of_work, chooser, planner, upstream, books.ledger, key_limiter)
     every_minute = [idempotency.purge, keys.checker.note_uses, completions.settle_overdue]
-    chat = ChatService(unit_of_work, chooser, planner, opener, most, _message_limits(settings), idempotency)
+    most, limits = settings.MAX_STREAMS_PER_USER, _message_limits(settings)
+    hidden = HiddenTurns(unit_of_work, chooser, planner, opener, runner, most)
+    chat = ChatService(unit_of_work, chooser, planner, opener, most, limits, idempotency)
     return Services(
         accounts=accounts,
         api_keys=keys,
@@ -220,6 +219,14 @@ def _asking(
 ) -> tuple[TurnPlanner, Upstream]:
     planner = TurnPlanner(providers, gate.breakers.open_for, tokenizer.count)
     return planner, Upstream(providers, gate, planner, deadlines, observer=metrics.observer)
+
+
+def _readers(
+    settings: Settings, unit_of_work: OpenUnitOfWork, shared: Sharing, auth: AuthService
+) -> tuple[EventStreamService, SessionFeed]:
+    heartbeat_s = settings.SSE_HEARTBEAT_INTERVAL_MS / 1000
+    event_streams = EventStreamService(unit_of_work, shared.event_log, auth.recheck, heartbeat_s)
+    return event_streams, SessionFeed(unit_of_work, event_streams, shared.signals, settings.MAX_STREAMS_PER_USER)
 
 
 def _records(
