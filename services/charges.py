@@ -65,4 +65,5 @@ def tokens_of(charges: Sequence[Charge]) -> int:
 
 def _counted(request: ChatRequest, text: str, count: Count, *, whole: bool) -> Usage:
     source = UsageSource.ESTIMATED if whole else UsageSource.PARTIAL
-    return Usage(prompt_tokens(request, count), count(text), source=source)
+    # Where several answers were asked for, we have read the first one.
+    return Usage(prompt_tokens(request, count), count(text) * request.choices, source=source)

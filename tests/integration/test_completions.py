@@ -30,9 +30,9 @@ def app(make_app: AppFactory, provider: ScriptedProvider) -> OpenAPI:
     return make_app({"openai": entry(provider)}, AUTO_TITLE=False)
 
 
-def begin(app: OpenAPI, caller: Actor, text: str, model: str = "sees") -> Completion:
+def begin(app: OpenAPI, caller: Actor, text: str, model: str = "sees", choices: int = 1) -> Completion:
     principal = Principal(caller.id, "ada", Role.USER, "sign-in")
-    asked = ChatRequest("", [PromptMessage(MessageRole.USER, [Text(text)])], whole=True)
+    asked = ChatRequest("", [PromptMessage(MessageRole.USER, [Text(text)])], whole=True, choices=choices)
     return services(app).completions.begin(principal, model, asked)
 
 
@@ -61,6 +61,16 @@ def test_an_answer_is_settled_at_its_end_and_nothing_else_is_stored(app: OpenAPI
     with app.app_context():
         for entity in (GenerationEntity, MessageEntity, SessionEntity):
             assert db.session.scalar(sa.select(sa.func.count()).select_from(entity)) == 0
+
+
+def test_where_nobody_counted_every_answer_that_was_asked_for_counts(app: OpenAPI, admin: Actor) -> None:
+    for choices in (1, 3):
+        said(begin(app, admin, told(text="All is well.", usage="off"), choices=choices))
+
+    one, three = entries(app)
+    assert (one.source, three.source) == ("estimated", "estimated")
+    assert one.completion_tokens
+    assert three.completion_tokens == 3 * one.completion_tokens
 
 
 def test_a_client_that_never_reads_the_end_pays_all_the_same(app: OpenAPI, admin: Actor) -> None:

@@ -17,7 +17,7 @@ from adapters.base_adapter import BaseAdapter, UpstreamCall
 from adapters.registry import load_providers
 from domain import errors
 from domain.deltas import Finish
-from tests.actors import ok, set_up
+from tests.actors import Actor, ok, set_up
 from tests.conftest import AppFactory
 from tests.contract.adapter_cases import QUICK, answer, ask, text
 from tests.scripted_provider.client import ScriptedProvider
@@ -25,6 +25,16 @@ from tests.scripted_provider.client import ScriptedProvider
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-provider.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 QUIET = {"AUTO_TITLE": False}
+
+
+def over_v1(user: Actor, model: str, **fields: Any) -> dict[str, Any]:
+    """The answer to a client of OpenAI's protocol."""
+    key = ok(user.post("/api/v1/keys", {"name": "k", "scopes": ["gateway"]}), 201)["key"]
+    body = {"model": model, "messages": [{"role": "user", "content": "hello"}], **fields}
+    response = user.post("/v1/chat/completions", body, headers={"Authorization": f"Bearer {key}"})
+    assert response.status_code == 200, response.get_data(as_text=True)
+    answer: dict[str, Any] = response.get_json()
+    return answer
 
 
 def shown(word: str) -> str:
@@ -52,6 +62,11 @@ def test_the_entry_of_a_compatible_provider_is_all_there_is_to_write(
         assert told["message"]["content"] == "from far away"
         assert provider.last()["model"] == model
     assert [entry["key"] for entry in provider.log()] == ["5678", "none"]
+
+    answer = over_v1(user, "deepseek-chat", seed=7)
+    assert answer["choices"][0]["message"]["content"] == "from far away"
+    assert answer["system_fingerprint"] == "fp_scripted"  # its own answer, as it came
+    assert provider.last()["body"]["seed"] == 7
 
 
 # A file
@@ -108,13 +123,19 @@ def test_a_new_protocol_is_a_file_that_the_app_can_chat_with(make_app: AppFactor
         user = set_up(make_app({"acme": entry}, **QUIET))
 
         told = ok(user.post("/api/v1/chat", {"message": "hello"}))
+        answer = over_v1(user, "acme-1")
 
+    assert answer["choices"][0]["message"]["content"] == "one two"
     assert told["message"]["content"] == "one two"
     assert (told["message"]["provider"], told["message"]["model"]) == ("acme", "acme-1")
     assert told["message"]["usage"]["source"] == "estimated"  # it does not count: we do
-    assert asked == [
-        {"path": "/v1/generate", "key": "Bearer key-of-acme-1234", "model": "acme-1", "prompt": "hello"},
-    ]
+    assert (
+        asked
+        == [
+            {"path": "/v1/generate", "key": "Bearer key-of-acme-1234", "model": "acme-1", "prompt": "hello"},
+        ]
+        * 2
+    )
 
 
 def test_the_contract_holds_for_it(adapter_class: str) -> None:
