@@ -85,12 +85,15 @@ from services.target_gate import TargetGate
 from services.title_service import TitleService
 from services.token_count_service import TokenCountService
 from services.tokenizer import Tokenizer
+from services.tool_loop import ToolLoop
+from services.toolbox import Toolbox
 from services.turn_opener import TurnOpener
 from services.turn_plan import TurnPlanner
 from services.upstream import Upstream
 from services.user_service import UserService
 from telemetry.metrics import Metrics
 from telemetry.worker_state import Readings
+from tools.registry import UnknownTool, load_tools
 
 T = TypeVar("T")
 
@@ -175,7 +178,8 @@ def _services(
     event_streams, feed = _readers(settings, unit_of_work, shared, auth)
     idempotency, key_limiter = Idempotency(unit_of_work, event_streams), KeyLimiter(shared.key_meter)
     chooser = ModelChooser(providers, routes, registered=lambda: providers.registered)
-    planner, upstream = _asking(providers, gate, deadlines, tokenizer, metrics)
+    toolbox = _toolbox(settings)
+    planner, upstream = _asking(settings, providers, gate, toolbox, tokenizer, metrics)
     titles = TitleService(unit_of_work, providers, books.ledger, on=settings.AUTO_TITLE)
     runner = _runner(settings, shared, upstream, store, titles, feed, metrics)
     generations = GenerationService(unit_of_work, runner, shared.event_log)
@@ -209,16 +213,25 @@ def _services(
         sessions=SessionService(unit_of_work, runner, chooser),
         setup=setup,
         stored_completions=StoredCompletions(chat, hidden, idempotency, chooser),
+        toolbox=toolbox,
         token_counts=TokenCountService(chooser, providers, tokenizer.count, deadlines),
         users=users,
     )
 
 
 def _asking(
-    providers: Providers, gate: TargetGate, deadlines: Deadlines, tokenizer: Tokenizer, metrics: Metrics
+    settings: Settings, providers: Providers, gate: TargetGate, toolbox: Toolbox, tokenizer: Tokenizer, metrics: Metrics
 ) -> tuple[TurnPlanner, Upstream]:
-    planner = TurnPlanner(providers, gate.breakers.open_for, tokenizer.count)
-    return planner, Upstream(providers, gate, planner, deadlines, observer=metrics.observer)
+    planner = TurnPlanner(providers, gate.breakers.open_for, tokenizer.count, toolbox)
+    deadlines, observer = _deadlines(settings), metrics.observer
+    return planner, ToolLoop(providers, gate, planner, deadlines, observer=observer, toolbox=toolbox)
+
+
+def _toolbox(settings: Settings) -> Toolbox:
+    try:
+        return Toolbox(load_tools(settings.tools))
+    except UnknownTool as error:
+        raise ConfigurationError(f"TOOLS: {error}") from None
 
 
 def _readers(

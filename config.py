@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     TOKENIZER_MODE: Literal["precise", "heuristic"] = "precise"
     AUTO_TITLE: bool = True
     MAX_MESSAGE_CHARS: int = Field(200_000, ge=1)
+    TOOLS: str = ""
     MAX_IMAGES_PER_MESSAGE: int = Field(8, ge=0)
     MAX_IMAGE_BYTES: Size = Field(5 * 1024 * 1024, ge=1)
     MAX_BODY_BYTES: Size = Field(32 * 1024 * 1024, ge=1024)
@@ -174,6 +175,11 @@ class Settings(BaseSettings):
     def private_hosts(self) -> tuple[AllowedHost, ...]:
         """What registered providers may use besides the public Internet."""
         return read_allowed(self.PROVIDER_PRIVATE_HOSTS)
+
+    @property
+    def tools(self) -> list[str]:
+        """The names of the server's tools that are switched on."""
+        return [name for part in self.TOOLS.split(",") if (name := part.strip())]
 
     @property
     def cors_origins(self) -> list[str]:

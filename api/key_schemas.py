@@ -14,6 +14,7 @@ KeyName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, 
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
 ModelNames = Annotated[list[Name], Field(min_length=1, max_length=200)]
 Addresses = Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=100)]
+ToolNames = Annotated[list[Name], Field(max_length=100)]
 Rate = Annotated[int, Field(ge=1, le=1_000_000_000)]
 _NEVER_NULL = ("name", "scopes", "disabled")
 
@@ -26,6 +27,7 @@ class _KeyLimitsIn(ApiModel):
     expires_at: AwareDatetime | None = Field(None, description="With its time zone.")
     models: ModelNames | None = Field(None, description="Public names of the only models that it may use.")
     addresses: Addresses | None = Field(None, description="Addresses and networks (CIDR) that it may be used from.")
+    tools: ToolNames | None = Field(None, description="Tools of the server that models may use for it; null: none.")
     requests_per_minute: Rate | None = None
     tokens_per_minute: Rate | None = None
     parallel_requests: Rate | None = None
@@ -65,6 +67,7 @@ class KeyOut(ApiModel):
     scopes: list[Scope]
     models: list[str] | None
     addresses: list[str] | None
+    tools: list[str] | None
     requests_per_minute: int | None
     tokens_per_minute: int | None
     parallel_requests: int | None

@@ -33,7 +33,8 @@ class KeyLimits:
 class KeyGrant:
     """What an API key allows. ``models`` are public names; None allows every model that the owner may use.
 
-    ``budgeted``: the key has a budget of its own, beside its owner's.
+    ``budgeted``: the key has a budget of its own, beside its owner's. ``tools``: those of the server that may be
+    offered to the model for it.
     """
 
     id: str
@@ -41,6 +42,7 @@ class KeyGrant:
     models: frozenset[str] | None = None
     limits: KeyLimits = KeyLimits()
     budgeted: bool = False
+    tools: frozenset[str] = frozenset()
 
     def allows_model(self, name: str) -> bool:
         """Whether the key may use the model of that public name."""

@@ -58,6 +58,19 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerTools:
+    """Tools of ours, which run for that user."""
+
+    tools: tuple[Tool, ...]
+    user_id: str
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What they are called by."""
+        return frozenset(tool.name for tool in self.tools)
+
+
+@dataclass(frozen=True, slots=True)
 class ToolChoice:
     """Whether the model has to ask for a tool; ``named``: for the one with that ``name``."""
 
@@ -133,6 +146,7 @@ class ChatRequest:
     ``upstream_state`` is what the adapter itself reported last for this session (Dify keeps a conversation id there).
     ``native`` is the same turn in the client's own words, if it came in some provider's protocol. ``whole``: nobody
     may leave anything out of ``messages`` to make it fit; what does not fit is for the provider to refuse.
+    ``server_tools`` are tools of ours that the model may ask for, beside those of the client in ``options``.
     ``choices``: how many answers are asked for, each as long as ``max_tokens``; more than one in native requests only.
     """
 
@@ -146,6 +160,7 @@ class ChatRequest:
     options: Options = NO_OPTIONS
     native: NativeRequest | None = None
     whole: bool = False
+    server_tools: ServerTools | None = None
     choices: int = 1
 
     def with_messages(self, messages: Sequence[PromptMessage]) -> Self:

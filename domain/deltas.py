@@ -63,6 +63,15 @@ class UpstreamState(msgspec.Struct, frozen=True, gc=False):
     value: str
 
 
+class ToolRun(msgspec.Struct, frozen=True, gc=False):
+    """A tool of the server was run for the model: what it was asked, and what the model is told."""
+
+    id: str
+    name: str
+    arguments: str
+    content: str
+
+
 class WireEvent(msgspec.Struct, frozen=True, gc=False):
     """One event of the provider's own stream, as it came: for a client that speaks the same protocol.
 
@@ -91,6 +100,7 @@ Delta = (
     | Restart
     | UsageReport
     | UpstreamState
+    | ToolRun
     | WireEvent
     | Finish
 )

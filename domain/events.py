@@ -32,12 +32,13 @@ class Content(msgspec.Struct, frozen=True, tag="content"):
     content: str
 
 
-class ToolCall(msgspec.Struct, frozen=True, tag="tool_call"):
-    """A complete tool call."""
+class ToolCall(msgspec.Struct, frozen=True, tag="tool_call", omit_defaults=True):
+    """A complete tool call; ``by_server`` where the server runs it itself, and its result follows."""
 
     id: str
     name: str
     arguments: str
+    by_server: bool = False
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):

@@ -41,6 +41,10 @@ class Principal:
         """Whether the credential may be used for the model that has these names: a key may allow some models only."""
         return self.key is None or any(self.key.allows_model(name) for name in names)
 
+    def allows_tool(self, name: str) -> bool:
+        """Whether that tool of the server may run for this caller: a key names those that may."""
+        return self.key is None or name in self.key.tools
+
     def require_admin(self) -> None:
         """Raises :class:`PermissionDenied` unless this caller administers the installation."""
         if not self.is_admin:

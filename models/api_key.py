@@ -14,6 +14,7 @@ class ApiKeyEntity(Base):
     """What a program calls with. The key itself is not here: its SHA-256, and the beginning to recognise it by.
 
     ``models`` are public names and ``addresses`` networks in CIDR notation; NULL does not limit, as with the limits.
+    ``tools`` are the server's that may be used for it; NULL is none.
     ``budgeted``: it has, or had, a budget of its own. A key that was revoked stays, for who reads what it has used.
     """
 
@@ -28,6 +29,7 @@ class ApiKeyEntity(Base):
     scopes: Mapped[list[str]] = mapped_column(sa.JSON)
     models: Mapped[list[str] | None] = mapped_column(_Names)
     addresses: Mapped[list[str] | None] = mapped_column(_Names)
+    tools: Mapped[list[str] | None] = mapped_column(_Names)
     requests_per_minute: Mapped[int | None]
     tokens_per_minute: Mapped[int | None]
     parallel_requests: Mapped[int | None]

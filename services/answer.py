@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from domain import deltas, events
-from domain.messages import Image, Part, Reasoning, Text, ToolCall, text_of
+from domain.messages import Image, Part, Reasoning, Text, ToolCall, ToolResult, text_of
 from domain.usage import Usage
 
 _SILENT = (deltas.UsageReport, deltas.UpstreamState, deltas.Restart, deltas.WireEvent, deltas.Finish)
@@ -45,6 +45,8 @@ class Answer:
                 self._add_tool_call(delta)
             case deltas.ImageDelta(url=url, alt=alt):
                 self._add_image(Image(url=_storable(url), alt=_storable(alt)))
+            case deltas.ToolRun():
+                self._add_run(delta)
             case deltas.Replacement():
                 self._replace(delta)
 
@@ -92,6 +94,13 @@ class Answer:
         self._others.append(image)
         self._emit(events.Image(url=image.url, alt=image.alt))
         self.size += 1 + len(image.url)
+
+    def _add_run(self, run: deltas.ToolRun) -> None:
+        arguments, content = _storable(run.arguments), _storable(run.content)
+        self._others += (ToolCall(run.id, run.name, arguments), ToolResult(run.id, run.name, content))
+        self._emit(events.ToolCall(id=run.id, name=run.name, arguments=arguments, by_server=True))
+        self._emit(events.ToolResult(id=run.id, name=run.name, content=content))
+        self.size += len(arguments) + len(content)
 
     def _emit(self, event: events.Event) -> None:
         self._join_pending()

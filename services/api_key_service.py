@@ -34,6 +34,7 @@ class KeyFields(TypedDict, total=False):
     expires_at: datetime | None
     models: Sequence[str] | None
     addresses: Sequence[str] | None
+    tools: Sequence[str] | None
     requests_per_minute: int | None
     tokens_per_minute: int | None
     parallel_requests: int | None
@@ -118,7 +119,15 @@ def make_key(user_id: str, fields: KeyFields, *, by: str) -> MadeKey:
     """A new key of that user; nothing is stored. Raises InvalidInput."""
     key, at = new_key(), now()
     said: dict[str, Any] = {"scopes": sorted(USUAL_SCOPES)} | _columns(fields)
-    limits = ("models", "addresses", "expires_at", "requests_per_minute", "tokens_per_minute", "parallel_requests")
+    limits = (
+        "models",
+        "addresses",
+        "tools",
+        "expires_at",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "parallel_requests",
+    )
     record = ApiKeyEntity(
         id=new_id(KEY),
         user_id=user_id,
@@ -144,6 +153,8 @@ def _columns(fields: KeyFields) -> dict[str, Any]:
         columns["addresses"] = _networks(columns["addresses"])
     if fields.get("models") is not None:
         columns["models"] = sorted(set(columns["models"]))
+    if fields.get("tools") is not None:
+        columns["tools"] = sorted(set(columns["tools"]))
     if "scopes" in fields:
         columns["scopes"] = sorted(set(fields["scopes"]))
     return columns

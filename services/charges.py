@@ -26,7 +26,7 @@ class Written(Protocol):
 class Charge:
     """One request to a provider. Without ``usage`` it has used nothing that we know of: it wrote nothing.
 
-    ``answers``: the answer of the turn is this one's.
+    ``answers``: the answer of the turn is this one's. ``called_tools``: it was whole, and asked for tools of ours.
     """
 
     provider: str
@@ -34,6 +34,7 @@ class Charge:
     usage: Usage | None
     answers: bool = True
     error_code: str | None = None
+    called_tools: bool = False
 
 
 def charges_of(upstream: UpstreamHandle, answer: Written, count: Count) -> list[Charge]:
@@ -45,8 +46,10 @@ def charges_of(upstream: UpstreamHandle, answer: Written, count: Count) -> list[
         usage = attempt.usage
         if usage is None and (whole or attempt.first_token_ms is not None):
             usage = _counted(attempt.request, text, count, whole=whole)
-        choice = attempt.choice
-        charges.append(Charge(choice.provider, choice.model.name, usage, answers, attempt.error_code))
+        choice, called_tools = attempt.choice, attempt.outcome == "answered" and not answers
+        charges.append(
+            Charge(choice.provider, choice.model.name, usage, answers, attempt.error_code, called_tools=called_tools)
+        )
     return charges
 
 
@@ -56,6 +59,25 @@ def charge_for(provider: str, request: ChatRequest, answer: Answer, error_code: 
     if usage is None and (whole or answer.first_delta_at is not None):
         usage = _counted(request, answer.completion_text(), count, whole=whole)
     return Charge(provider, request.model, usage, error_code=error_code)
+
+
+def usage_of(charges: Sequence[Charge]) -> Usage | None:
+    """What the answer of a turn has used, with the requests that asked for its tools; None where that is not known."""
+    answer = next((charge.usage for charge in charges if charge.answers), None)
+    for charge in charges:
+        if answer is not None and charge.called_tools and charge.usage is not None:
+            answer = _sum(answer, charge.usage)
+    return answer
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        one.prompt_tokens + other.prompt_tokens,
+        one.completion_tokens + other.completion_tokens,
+        cached_tokens=one.cached_tokens + other.cached_tokens,
+        reasoning_tokens=one.reasoning_tokens + other.reasoning_tokens,
+        source=one.source if other.source is UsageSource.PROVIDER else other.source,
+    )
 
 
 def tokens_of(charges: Sequence[Charge]) -> int:

@@ -175,7 +175,7 @@ class ChatService:
         session = place.session
         wanted = self._chooser.resolve(principal, *_asked_model(asked, session), usual=session.provider)
         request = _request(principal, place, asked, self._history(principal, place, parts))
-        plan = self._planner.plan(wanted, request, session.upstream_provider)
+        plan = self._planner.plan(wanted, request, session.upstream_provider, principal)
         unnamed = session.title_source in ("none", "words")
         opening = Opening(principal, place, plan, parts, names_session=unnamed, claim=claim)
         return self._opener.open(

@@ -20,7 +20,7 @@ from domain.ledger import Booking, EntryKind
 from domain.principal import Principal
 from domain.usage import Usage
 from repositories.unit_of_work import OpenUnitOfWork
-from services.charges import tokens_of
+from services.charges import tokens_of, usage_of
 from services.completion_tally import CompletionTally
 from services.generation_runner import STOP_WAIT_S, AnswerTooLarge, end_reason_of
 from services.key_limiter import Held, KeyLimiter
@@ -171,7 +171,7 @@ class CompletionService:
         """
         if self._draining:
             raise Unavailable("This node is restarting.", "shutting_down", retry_after=2)
-        plan = self._planner.plan(self._chooser.find(principal, model), asked, None)
+        plan = self._planner.plan(self._chooser.find(principal, model), asked, None, principal)
         booking = _booking(principal, principal.key, plan.public_model, kind)
         hold = self._ledger.prepare(booking, plan.first.provider, plan.first.model, plan.request)
         prompt, first = hold.entry.prompt_tokens or 0, plan.first.model
@@ -204,7 +204,7 @@ class CompletionService:
             return
         charges = self._ledger.charges(completion.upstream, completion.tally)
         completion.held.settle(tokens_of(charges))
-        completion.usage = next((charge.usage for charge in charges if charge.answers), None)
+        completion.usage = usage_of(charges)
         error_code = completion.error.error_code if completion.error else None
         self._settlements.settle(Due(completion.hold, charges, completion.end_reason, error_code))
         self._ended_one.set()

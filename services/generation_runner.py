@@ -17,7 +17,7 @@ from domain.usage import Usage, UsageSource
 from repositories.event_log import EventLog
 from repositories.signals import Signals
 from services.answer import Answer
-from services.charges import Charge, tokens_of
+from services.charges import Charge, tokens_of, usage_of
 from services.generation_ends import Outcome
 from services.generation_store import GenerationStore
 from services.turn import Turn
@@ -281,7 +281,7 @@ class GenerationRunner:
 
     def _usage(self, charges: Sequence[Charge]) -> Usage | None:
         """What is told of the answer; None where only the provider's count is to be told and it gave none."""
-        usage = next((charge.usage for charge in charges if charge.answers), None)
+        usage = usage_of(charges)
         is_told = usage is not None and (usage.source is UsageSource.PROVIDER or not self._options.usage_provider_only)
         return usage if is_told else None
 

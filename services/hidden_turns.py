@@ -64,7 +64,7 @@ class HiddenTurns:
         """
         self._opener.check()
         wanted = self._chooser.find(principal, turn.model)
-        plan = self._planner.plan(wanted, turn.asked, turn.state_of)
+        plan = self._planner.plan(wanted, turn.asked, turn.state_of, principal)
         session = new_session(principal, SessionSettings(), wanted.provider, wanted.model, "", turn.kind)
 
         def store(uow: UnitOfWork, generation: GenerationEntity) -> None:

@@ -46,5 +46,6 @@ class KeyCaps:
             "models": wider_models,
             "addresses": wider_nets,
             "expires_at": longer,
+            "tools": not theirs.tools <= mine.tools,
             "limits": mine.limits != KeyLimits() or mine.budgeted,
         }

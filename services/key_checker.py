@@ -182,6 +182,7 @@ def grant_of(key: ApiKeyEntity) -> KeyGrant:
         models=None if key.models is None else frozenset(key.models),
         limits=KeyLimits(key.requests_per_minute, key.tokens_per_minute, key.parallel_requests),
         budgeted=key.budgeted,
+        tools=frozenset(key.tools or ()),
     )
 
 

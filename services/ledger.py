@@ -178,7 +178,7 @@ def _outcome_columns(charge: Charge, prices: PriceList, end_reason: EndReason, m
         "model": charge.model,
         "state": EntryState.SETTLED if usage else EntryState.RELEASED,
         "source": usage.source if usage else None,
-        "end_reason": end_reason if charge.answers else EndReason.UPSTREAM_ERROR,
+        "end_reason": end_reason if charge.answers else _reason_of_other(charge),
         "error_code": charge.error_code,
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "cached_tokens": usage.cached_tokens if usage else None,
@@ -188,6 +188,11 @@ def _outcome_columns(charge: Charge, prices: PriceList, end_reason: EndReason, m
         "cost": price.cost(usage) if price and usage else 0,
         "settled_at": moment,
     }
+
+
+def _reason_of_other(charge: Charge) -> EndReason:
+    """Why a request ended that is not the one that answers."""
+    return EndReason.TOOL_CALLS if charge.called_tools else EndReason.UPSTREAM_ERROR
 
 
 def _further(first: LedgerEntity, attempt: int, row: dict[str, Any]) -> LedgerEntity:

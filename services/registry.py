@@ -25,6 +25,7 @@ from services.session_service import SessionService
 from services.setup_service import SetupService
 from services.stored_completions import StoredCompletions
 from services.token_count_service import TokenCountService
+from services.toolbox import Toolbox
 from services.user_service import UserService
 
 
@@ -55,5 +56,6 @@ class Services:
     sessions: SessionService
     setup: SetupService
     stored_completions: StoredCompletions
+    toolbox: Toolbox
     token_counts: TokenCountService
     users: UserService

@@ -7,8 +7,10 @@ from adapters.base_adapter import Providers
 from domain.chat import ChatRequest, PromptMessage
 from domain.errors import AppError, ContextTooLong, ProviderUnavailable, UnsupportedInput
 from domain.messages import Image
+from domain.principal import Principal
 from services.model_choice import ModelChoice, Passed, Resolved
 from services.prompt_builder import Count, fit, without_pictures
+from services.toolbox import Toolbox
 
 _Look = Callable[[str], tuple[str, float] | None]
 
@@ -43,20 +45,28 @@ class Plan:
 class TurnPlanner:
     """Makes plans for ``providers``.
 
-    ``open_for`` tells of a target why it is left alone now and for how many seconds, or None.
+    ``open_for`` tells of a target why it is left alone now and for how many seconds, or None. ``toolbox`` has the
+    server's tools, which are offered to models that can use them.
     """
 
-    def __init__(self, providers: Providers, open_for: _Look, count: Count) -> None:
+    def __init__(self, providers: Providers, open_for: _Look, count: Count, toolbox: Toolbox | None = None) -> None:
         self._providers = providers
         self._open_for = open_for
         self._count = count
+        self._toolbox = toolbox or Toolbox({})
 
-    def plan(self, resolved: Resolved, asked: ChatRequest, state_of: str | None) -> Plan:
+    def plan(
+        self, resolved: Resolved, asked: ChatRequest, state_of: str | None, principal: Principal | None = None
+    ) -> Plan:
         """The plan for a turn. The targets that are left alone now come last.
+
+        The model may use what tools ``principal`` may; without one, none.
 
         Raises UnsupportedInput or ContextTooLong when no model can take the prompt, ProviderUnavailable when none of
         those that can is to be asked now.
         """
+        if principal is not None:
+            asked = self._toolbox.offered(principal, asked)
         found = {choice.target: self._open_for(choice.target) for choice in resolved.choices}
         ready = [choice for choice in resolved.choices if found[choice.target] is None]
         resting = [choice for choice in resolved.choices if found[choice.target] is not None]
@@ -77,8 +87,9 @@ class TurnPlanner:
 
         Raises UnsupportedInput (pictures that it cannot see, options that its provider does not take), ContextTooLong.
         """
-        model = choice.model
-        self._providers[choice.provider].check(asked)
+        model, adapter = choice.model, self._providers[choice.provider]
+        asked = _with_tools(asked, can=model.capabilities.tools and "tools" in adapter.takes)
+        adapter.check(asked)
         state = asked.upstream_state if state_of == choice.provider else ""
         if asked.whole:
             return replace(asked, model=model.name, upstream_state=state)
@@ -110,6 +121,16 @@ class TurnPlanner:
             provider=choices[0].provider,
             retry_after=max(1.0, soonest),
         )
+
+
+def _with_tools(asked: ChatRequest, *, can: bool) -> ChatRequest:
+    """``asked`` with our tools among its options; without them for a model that can use none."""
+    if asked.server_tools is None:
+        return asked
+    if not can:
+        return replace(asked, server_tools=None)
+    tools = (*asked.options.tools, *asked.server_tools.tools)
+    return replace(asked, options=replace(asked.options, tools=tools))
 
 
 def _open(choice: ModelChoice, found: tuple[str, float] | None) -> Passed:

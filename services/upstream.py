@@ -101,6 +101,7 @@ class _Turn:
         self._splice = Splice()
         self._waited_s = 0.0  # since the last attempt
         self._in_one_piece: set[str] = set()  # targets whose stream broke before it said anything
+        self._before = len(handle.attempts)  # of earlier requests of the same turn, if there are any
         handle.trace += plan.passed
 
     def deltas(self) -> Generator[Delta, None, None]:
@@ -176,7 +177,7 @@ class _Turn:
         """What the reader gets of one attempt. Raises EmptyAnswer when it is complete and has said nothing."""
         splice, useful = self._splice, False
         wire_tells_all = not splice.shown  # else the reader has to get less than the provider sends
-        if len(self._handle.attempts) > 1:
+        if len(self._handle.attempts) - self._before > 1:
             splice.restart()
             yield Restart()
         with closing(self._ask(attempt)) as deltas:

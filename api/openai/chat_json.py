@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from domain.deltas import ImageDelta, ReasoningDelta, Replacement, TextDelta, ToolCallDelta
+from domain.deltas import ImageDelta, ReasoningDelta, Replacement, TextDelta, ToolCallDelta, ToolRun
 from domain.messages import ToolCall
 from domain.usage import Usage
 from services.stored_completions import AnyCompletion
@@ -97,9 +97,16 @@ def whole_json(completion: AnyCompletion) -> bytes:
         "model": completion.public_model,
         "choices": [choice],
     }
+    if tally.runs:
+        body["server_tool_calls"] = [run_json(run) for run in tally.runs]
     if completion.usage is not None:
         body["usage"] = usage_json(completion.usage)
     return encode(body)
+
+
+def run_json(run: ToolRun) -> dict[str, str]:
+    """What a tool of the server was asked, and what it answered."""
+    return {"id": run.id, "name": run.name, "arguments": run.arguments, "content": run.content}
 
 
 def _calls_json(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
