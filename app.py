@@ -172,23 +172,21 @@ def _services(
     refresher, routes, registry = _kept_fresh(settings, unit_of_work, declared, metrics)
     providers, gate = registry.directory, TargetGate.over(shared.breakers)
     auth, accounts, setup, users, keys = _identity(settings, unit_of_work, shared)
-    tokenizer, deadlines = Tokenizer(settings.TOKENIZER_MODE), _deadlines(settings)
+    tokenizer, limits = Tokenizer(settings.TOKENIZER_MODE), _message_limits(settings)
     books = Books.open(unit_of_work, tokenizer, providers, declared.prices, metrics.observer, keys.checker.forget)
     store, reaper = _records(unit_of_work, books, shared, metrics)
     event_streams, feed = _readers(settings, unit_of_work, shared, auth)
     idempotency, key_limiter = Idempotency(unit_of_work, event_streams), KeyLimiter(shared.key_meter)
     chooser = ModelChooser(providers, routes, registered=lambda: providers.registered)
-    toolbox = _toolbox(settings)
-    planner, upstream = _asking(settings, providers, gate, toolbox, tokenizer, metrics)
+    planner, upstream = _asking(settings, providers, gate, tokenizer, metrics)
     titles = TitleService(unit_of_work, providers, books.ledger, on=settings.AUTO_TITLE)
     runner = _runner(settings, shared, upstream, store, titles, feed, metrics)
     generations = GenerationService(unit_of_work, runner, shared.event_log)
     opener = TurnOpener(unit_of_work, runner, books.ledger, key_limiter, shared.worker)
     completions = CompletionService(unit_of_work, chooser, planner, upstream, books.ledger, key_limiter)
     every_minute = [idempotency.purge, keys.checker.note_uses, completions.settle_overdue]
-    most, limits = settings.MAX_STREAMS_PER_USER, _message_limits(settings)
-    hidden = HiddenTurns(unit_of_work, chooser, planner, opener, runner, most)
-    chat = ChatService(unit_of_work, chooser, planner, opener, most, limits, idempotency)
+    hidden = HiddenTurns(unit_of_work, chooser, planner, opener, runner, settings.MAX_STREAMS_PER_USER)
+    chat = ChatService(unit_of_work, chooser, planner, opener, settings.MAX_STREAMS_PER_USER, limits, idempotency)
     return Services(
         accounts=accounts,
         api_keys=keys,
@@ -213,15 +211,16 @@ def _services(
         sessions=SessionService(unit_of_work, runner, chooser),
         setup=setup,
         stored_completions=StoredCompletions(chat, hidden, idempotency, chooser),
-        toolbox=toolbox,
-        token_counts=TokenCountService(chooser, providers, tokenizer.count, deadlines),
+        toolbox=planner.toolbox,
+        token_counts=TokenCountService(chooser, providers, tokenizer.count, _deadlines(settings)),
         users=users,
     )
 
 
 def _asking(
-    settings: Settings, providers: Providers, gate: TargetGate, toolbox: Toolbox, tokenizer: Tokenizer, metrics: Metrics
+    settings: Settings, providers: Providers, gate: TargetGate, tokenizer: Tokenizer, metrics: Metrics
 ) -> tuple[TurnPlanner, Upstream]:
+    toolbox = _toolbox(settings)
     planner = TurnPlanner(providers, gate.breakers.open_for, tokenizer.count, toolbox)
     deadlines, observer = _deadlines(settings), metrics.observer
     return planner, ToolLoop(providers, gate, planner, deadlines, observer=observer, toolbox=toolbox)

@@ -63,7 +63,7 @@ class UpstreamState(msgspec.Struct, frozen=True, gc=False):
     value: str
 
 
-class ToolRun(msgspec.Struct, frozen=True, gc=False):
+class ToolOutcome(msgspec.Struct, frozen=True, gc=False):
     """A tool of the server was run for the model: what it was asked, and what the model is told."""
 
     id: str
@@ -100,7 +100,7 @@ Delta = (
     | Restart
     | UsageReport
     | UpstreamState
-    | ToolRun
+    | ToolOutcome
     | WireEvent
     | Finish
 )

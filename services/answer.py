@@ -45,8 +45,8 @@ class Answer:
                 self._add_tool_call(delta)
             case deltas.ImageDelta(url=url, alt=alt):
                 self._add_image(Image(url=_storable(url), alt=_storable(alt)))
-            case deltas.ToolRun():
-                self._add_run(delta)
+            case deltas.ToolOutcome():
+                self._add_outcome(delta)
             case deltas.Replacement():
                 self._replace(delta)
 
@@ -95,11 +95,11 @@ class Answer:
         self._emit(events.Image(url=image.url, alt=image.alt))
         self.size += 1 + len(image.url)
 
-    def _add_run(self, run: deltas.ToolRun) -> None:
-        arguments, content = _storable(run.arguments), _storable(run.content)
-        self._others += (ToolCall(run.id, run.name, arguments), ToolResult(run.id, run.name, content))
-        self._emit(events.ToolCall(id=run.id, name=run.name, arguments=arguments, by_server=True))
-        self._emit(events.ToolResult(id=run.id, name=run.name, content=content))
+    def _add_outcome(self, outcome: deltas.ToolOutcome) -> None:
+        arguments, content = _storable(outcome.arguments), _storable(outcome.content)
+        self._others += (ToolCall(outcome.id, outcome.name, arguments), ToolResult(outcome.id, outcome.name, content))
+        self._emit(events.ToolCall(id=outcome.id, name=outcome.name, arguments=arguments, by_server=True))
+        self._emit(events.ToolResult(id=outcome.id, name=outcome.name, content=content))
         self.size += len(arguments) + len(content)
 
     def _emit(self, event: events.Event) -> None:

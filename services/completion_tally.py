@@ -9,7 +9,7 @@ from domain.deltas import (
     Restart,
     TextDelta,
     ToolCallDelta,
-    ToolRun,
+    ToolOutcome,
     UsageReport,
     WireEvent,
 )
@@ -21,14 +21,14 @@ from domain.usage import Usage
 class CompletionTally:
     """Takes deltas in. ``wire`` is the provider's last event as it came, if it still tells what the client gets."""
 
-    __slots__ = ("_calls", "_reasoning", "_text", "finish_reason", "images", "runs", "size", "usage", "wire")
+    __slots__ = ("_calls", "_reasoning", "_text", "finish_reason", "images", "outcomes", "size", "usage", "wire")
 
     def __init__(self) -> None:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self.images: list[Image] = []
-        self.runs: list[ToolRun] = []  # of tools of the server
+        self.outcomes: list[ToolOutcome] = []  # of tools of the server
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
         self.wire: bytes | None = None
@@ -61,8 +61,8 @@ class CompletionTally:
                 self.usage = usage
             case Finish(reason=reason):
                 self.finish_reason = reason
-            case ToolRun():
-                self.runs.append(delta)
+            case ToolOutcome():
+                self.outcomes.append(delta)
                 self.size += len(delta.content)
             case ImageDelta(url=url, alt=alt):
                 self.images.append(Image(url, alt))

@@ -13,7 +13,7 @@ import msgspec
 
 from domain import events
 from domain.chat import ChatRequest, PromptMessage
-from domain.deltas import Delta, Finish, ToolCallDelta, ToolRun, UsageReport
+from domain.deltas import Delta, Finish, ToolCallDelta, ToolOutcome, UsageReport
 from domain.errors import (
     Conflict,
     InvalidInput,
@@ -68,7 +68,7 @@ class StoredCompletion:
         self._deltas.close()
 
     def _read(self, items: Iterator[Item]) -> Generator[Delta, None, None]:
-        calls, run = 0, None  # of the client's tools; the one of ours whose result comes next
+        calls, ours = 0, None  # of the client's tools; the one of ours whose result comes next
         for item in items:
             if item is None:
                 continue  # only a sign of life
@@ -81,11 +81,11 @@ class StoredCompletion:
             delta: Delta | None = delta_of(event) if event is not None else None
             if isinstance(event, events.ToolCall):
                 if event.by_server:
-                    run = event
+                    ours = event
                 else:
                     delta, calls = ToolCallDelta(calls, event.id, event.name, event.arguments), calls + 1
-            if isinstance(event, events.ToolResult) and run is not None:
-                delta = ToolRun(run.id, run.name, run.arguments, event.content)
+            if isinstance(event, events.ToolResult) and ours is not None:
+                delta = ToolOutcome(ours.id, ours.name, ours.arguments, event.content)
             if delta is not None:
                 self.tally.add(delta)
                 yield delta

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from domain.chat import PromptMessage, ServerTools
-from domain.deltas import Delta, Finish, Restart, TextDelta, ToolCallDelta, ToolRun, WireEvent
+from domain.deltas import Delta, Finish, Restart, TextDelta, ToolCallDelta, ToolOutcome, WireEvent
 from domain.errors import ProviderTimeout
 from domain.messages import MessageRole, Part, Text, ToolCall, ToolResult
-from services.tool_runs import run_tool
+from services.tool_execution import execute
 from services.toolbox import Toolbox
 from services.turn_plan import Plan
 from services.upstream import Upstream
@@ -31,7 +31,7 @@ class ToolLoop(Upstream):
         self._tools = toolbox.tools
 
     def answer(self, plan: Plan, handle: UpstreamHandle) -> Generator[Delta, None, None]:
-        """The answer to a plan, to its Finish, with a :class:`ToolRun` for each tool that ran. Raises as it does else.
+        """The answer to a plan, to its Finish, with a ToolOutcome for each tool that was called. Raises as Upstream does.
 
         The tokens of all rounds are in the handle's attempts.
         """
@@ -48,11 +48,11 @@ class ToolLoop(Upstream):
                 return
             results = []
             for call in round_.calls:
-                content = run_tool(self._tools[call.name], call, ToolContext(ours.user_id), handle)
+                content = execute(self._tools[call.name], call, ToolContext(ours.user_id), handle)
                 if handle.stopped:
                     return
                 results.append(ToolResult(call.id, call.name, content))
-                yield ToolRun(call.id, call.name, call.arguments, content)
+                yield ToolOutcome(call.id, call.name, call.arguments, content)
             if self.now() > ends_at:
                 raise ProviderTimeout("The answer took too long (total).", "total")
             plan = self._continued(plan, round_, results, handle)

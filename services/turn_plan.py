@@ -53,7 +53,7 @@ class TurnPlanner:
         self._providers = providers
         self._open_for = open_for
         self._count = count
-        self._toolbox = toolbox or Toolbox({})
+        self.toolbox = toolbox or Toolbox({})
 
     def plan(
         self, resolved: Resolved, asked: ChatRequest, state_of: str | None, principal: Principal | None = None
@@ -66,7 +66,7 @@ class TurnPlanner:
         those that can is to be asked now.
         """
         if principal is not None:
-            asked = self._toolbox.offered(principal, asked)
+            asked = self.toolbox.offered(principal, asked)
         found = {choice.target: self._open_for(choice.target) for choice in resolved.choices}
         ready = [choice for choice in resolved.choices if found[choice.target] is None]
         resting = [choice for choice in resolved.choices if found[choice.target] is not None]

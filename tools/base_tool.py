@@ -32,7 +32,7 @@ class BaseTool(ABC):
         return Tool(self.name, self.description, self.parameters)
 
     @abstractmethod
-    def run(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
+    def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
         """Do it; what the model is told. Raises :class:`ToolFailed`.
 
         It may wait, cooperatively, and is left behind when it takes too long. The arguments are JSON as the model wrote

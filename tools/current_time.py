@@ -20,7 +20,7 @@ class CurrentTime(BaseTool):
         },
     }
 
-    def run(self, arguments: Mapping[str, Any], context: ToolContext) -> str:  # noqa: ARG002  # it is the same for all
+    def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:  # noqa: ARG002  # it is the same for all
         """As ``2026-01-31T12:00:00+01:00, Saturday``."""
         name = arguments.get("timezone") or "UTC"
         try:

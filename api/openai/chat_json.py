@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from domain.deltas import ImageDelta, ReasoningDelta, Replacement, TextDelta, ToolCallDelta, ToolRun
+from domain.deltas import ImageDelta, ReasoningDelta, Replacement, TextDelta, ToolCallDelta, ToolOutcome
 from domain.messages import ToolCall
 from domain.usage import Usage
 from services.stored_completions import AnyCompletion
@@ -97,16 +97,16 @@ def whole_json(completion: AnyCompletion) -> bytes:
         "model": completion.public_model,
         "choices": [choice],
     }
-    if tally.runs:
-        body["server_tool_calls"] = [run_json(run) for run in tally.runs]
+    if tally.outcomes:
+        body["server_tool_calls"] = [outcome_json(outcome) for outcome in tally.outcomes]
     if completion.usage is not None:
         body["usage"] = usage_json(completion.usage)
     return encode(body)
 
 
-def run_json(run: ToolRun) -> dict[str, str]:
+def outcome_json(outcome: ToolOutcome) -> dict[str, str]:
     """What a tool of the server was asked, and what it answered."""
-    return {"id": run.id, "name": run.name, "arguments": run.arguments, "content": run.content}
+    return {"id": outcome.id, "name": outcome.name, "arguments": outcome.arguments, "content": outcome.content}
 
 
 def _calls_json(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:

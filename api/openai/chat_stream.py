@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from api.faults import fault_of
-from api.openai.chat_json import FIRST, EventTemplate, Said, completion_id, delta_json, encode, run_json, with_model
+from api.openai.chat_json import FIRST, EventTemplate, Said, completion_id, delta_json, encode, outcome_json, with_model
 from api.openai.errors import chat_completions_shape
 from domain.deltas import (
     Delta,
@@ -22,7 +22,7 @@ from domain.deltas import (
     Restart,
     TextDelta,
     ToolCallDelta,
-    ToolRun,
+    ToolOutcome,
     WireEvent,
 )
 from domain.errors import AppError, ProviderError
@@ -106,9 +106,9 @@ class ChatWriter:
             return self._say(delta)
         if isinstance(delta, Finish):
             return self._finish(delta)
-        if isinstance(delta, ToolRun):
+        if isinstance(delta, ToolOutcome):
             # A comment: the protocol has no event for it, and clients pass over those.
-            return self._begin() + b": server_tool_call " + encode(run_json(delta)) + b"\n\n"
+            return self._begin() + b": server_tool_call " + encode(outcome_json(delta)) + b"\n\n"
         if isinstance(delta, Restart):
             if self._started and (self._calls or self._answers > 1):
                 raise _diverged()

@@ -1,4 +1,4 @@
-"""One run of a tool, within its limits."""
+"""A tool is called, within its limits."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ _LONGEST_S = 30.0
 _MAX_CHARS = 64 * 1024  # what the model is told, about 16,000 tokens
 
 
-def run_tool(tool: BaseTool, call: ToolCall, context: ToolContext, handle: UpstreamHandle) -> str:
+def execute(tool: BaseTool, call: ToolCall, context: ToolContext, handle: UpstreamHandle) -> str:
     """What the model is told of its call: the result, or why there is none. Ends at once when the turn is stopped.
 
     A tool that takes longer than 30 seconds is left behind; of a result, the first 65,536 characters are told.
@@ -29,12 +29,12 @@ def run_tool(tool: BaseTool, call: ToolCall, context: ToolContext, handle: Upstr
     told: list[str] = []
     done = threading.Event()
 
-    def run() -> None:
+    def call_it() -> None:
         told.append(_tried(tool, arguments, context))
         done.set()
 
     handle.begin_call(Deadlines(total=_LONGEST_S)).on_abort(done.set)
-    threading.Thread(target=run, name=f"tool {tool.name}", daemon=True).start()
+    threading.Thread(target=call_it, name=f"tool {tool.name}", daemon=True).start()
     done.wait(_LONGEST_S)
     if not told:
         return "Error: the tool took too long."
@@ -44,7 +44,7 @@ def run_tool(tool: BaseTool, call: ToolCall, context: ToolContext, handle: Upstr
 
 def _tried(tool: BaseTool, arguments: Mapping[str, Any], context: ToolContext) -> str:
     try:
-        return tool.run(arguments, context)
+        return tool.call(arguments, context)
     except ToolFailed as failure:
         return f"Error: {failure}"
     except Exception:
