@@ -31,7 +31,7 @@ class ToolLoop(Upstream):
         self._tools = toolbox.tools
 
     def answer(self, plan: Plan, handle: UpstreamHandle) -> Generator[Delta, None, None]:
-        """The answer to a plan, to its Finish, with a ToolOutcome for each tool that was called. Raises as Upstream does.
+        """The answer to a plan, to its Finish, with a ToolOutcome for each called tool. Raises as Upstream does.
 
         The tokens of all rounds are in the handle's attempts.
         """
