@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     TRUSTED_PROXIES: int = Field(0, ge=0, le=10)
     RATE_LIMIT: str = "600 per minute"
     RATE_LIMIT_CHAT: str = "60 per minute"
+    RATE_LIMIT_GATEWAY: str = "6000 per minute"
     RATE_LIMIT_AUTH: str = "60 per minute"
 
     # Logs, metrics, traces

@@ -14,7 +14,7 @@ from api.schemas import ApiModel, Envelope
 from domain.api_keys import Scope
 
 View = TypeVar("View", bound=Callable[..., Any])
-LimitClass = Literal["general", "chat", "auth"]
+LimitClass = Literal["general", "chat", "gateway", "auth"]
 STREAM = "x-stream"  # how a route's event stream is handed to api.openapi
 NATIVE_EVENT = {
     "type": "object",

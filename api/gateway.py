@@ -27,7 +27,12 @@ def init_gateway(app: OpenAPI, settings: Settings, counter: HitCounter, observer
     init_route_headers(app)
     init_key_limit_headers(app)
     app.before_request(identify)
-    limits = {"general": settings.RATE_LIMIT, "chat": settings.RATE_LIMIT_CHAT, "auth": settings.RATE_LIMIT_AUTH}
+    limits = {
+        "general": settings.RATE_LIMIT,
+        "chat": settings.RATE_LIMIT_CHAT,
+        "gateway": settings.RATE_LIMIT_GATEWAY,
+        "auth": settings.RATE_LIMIT_AUTH,
+    }
     init_limits(app, limits, counter)
     app.before_request(enforce)
     app.before_request(require_json)

@@ -180,7 +180,7 @@ def _errors(operation: Json, method: str, view: Any) -> Iterator[int]:
         yield from (400, 413, 415)
     if method != "get":
         yield 409
-    if limit_class == "chat":
+    if limit_class in ("chat", "gateway"):
         yield from (502, 504)
 
 

@@ -21,7 +21,7 @@ bp = APIBlueprint("messages", __name__, url_prefix="/v1/messages", doc_ui=False)
 
 
 @bp.post("")
-@limited("chat")
+@limited("gateway")
 def create_message() -> Response:
     """Answer a prompt, in one piece or (with `stream: true`) as events."""
     asked = _asked()

@@ -17,7 +17,7 @@ bp = blueprint("chat")
 
 @bp.post("/chat/completions")
 @speaks(documented("chat/create", streams=True))
-@limited("chat")
+@limited("gateway")
 def create_chat_completion() -> Response:
     """Answer a chat. The answer comes whole, or as server-sent events with `stream: true`.
 

@@ -34,7 +34,7 @@ PUBLIC = {
     "POST /api/v1/setup",
 }
 ADMIN_ONLY_FOLDERS = ("/api/v1/models/system", "/api/v1/prices", "/api/v1/routes", "/api/v1/users")
-LIMIT_CLASSES = {"general", "chat", "auth"}
+LIMIT_CLASSES = {"general", "chat", "gateway", "auth"}
 
 
 def test_exactly_these_routes_are_public(app: OpenAPI) -> None:
@@ -79,7 +79,7 @@ def test_every_route_has_a_limit_and_those_that_check_secrets_the_strict_one(app
         "POST /v1/messages",
         "POST /api/v1/models/{model_id}/test",
     }
-    assert {route for route, name in classes.items() if name == "chat"} == calls_a_provider
+    assert {route for route, name in classes.items() if name in ("chat", "gateway")} == calls_a_provider
 
 
 def test_every_route_answers_with_its_limit(app: OpenAPI) -> None:

@@ -36,7 +36,7 @@ BOTH = pytest.mark.parametrize("model", [NATIVE, NEUTRAL])
 def app(servers: Servers, scripted_process: ScriptedProvider, tmp_path_factory: Any) -> Iterator[OpenAPI]:
     folder = tmp_path_factory.mktemp("messages")
     servers.migrated_sqlite(folder / "unichat.db")
-    limits = dict.fromkeys(("RATE_LIMIT", "RATE_LIMIT_CHAT"), "1000000000 per minute")
+    limits = dict.fromkeys(("RATE_LIMIT", "RATE_LIMIT_CHAT", "RATE_LIMIT_GATEWAY"), "1000000000 per minute")
     kinds = {"anthropic": (NATIVE, scripted_process.anthropic_url), "openai": (NEUTRAL, scripted_process.openai_url)}
     providers = {
         name: {

@@ -265,7 +265,12 @@ def test_a_query_or_path_that_does_not_fit(scene: Scene) -> None:
 
 
 def test_a_limit_that_is_reached(make_app: AppFactory) -> None:
-    app = make_app(RATE_LIMIT="1 per hour", RATE_LIMIT_CHAT="1 per hour", RATE_LIMIT_AUTH="1 per hour")
+    app = make_app(
+        RATE_LIMIT="1 per hour",
+        RATE_LIMIT_CHAT="1 per hour",
+        RATE_LIMIT_GATEWAY="1 per hour",
+        RATE_LIMIT_AUTH="1 per hour",
+    )
     client = app.test_client()
     for path in ("/healthz", "/api/v1/auth/login", "/api/v1/chat"):
         client.open(path, method="GET" if path == "/healthz" else "POST", json={})

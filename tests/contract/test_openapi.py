@@ -146,7 +146,9 @@ class World:
 def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("openapi")
     servers.migrated_sqlite(folder / "unichat.db")
-    limits = dict.fromkeys(("RATE_LIMIT", "RATE_LIMIT_CHAT", "RATE_LIMIT_AUTH"), "1000000000 per minute")
+    limits = dict.fromkeys(
+        ("RATE_LIMIT", "RATE_LIMIT_CHAT", "RATE_LIMIT_GATEWAY", "RATE_LIMIT_AUTH"), "1000000000 per minute"
+    )
     app = create_app(load_settings(DATA_DIR=folder, FLASK_ENV="testing", LOGGING_LEVEL="ERROR", **limits), ECHO)
     yield World(app)
     app.extensions["unichat"].runner.drain(0)

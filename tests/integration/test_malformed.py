@@ -47,7 +47,9 @@ KEYS = {"success", "data", "error", "code", "request_id", "fields"}
 
 @pytest.fixture
 def app(make_app: AppFactory, database_url: str) -> OpenAPI:
-    limits = dict.fromkeys(("RATE_LIMIT", "RATE_LIMIT_CHAT", "RATE_LIMIT_AUTH"), "1000000000 per minute")
+    limits = dict.fromkeys(
+        ("RATE_LIMIT", "RATE_LIMIT_CHAT", "RATE_LIMIT_GATEWAY", "RATE_LIMIT_AUTH"), "1000000000 per minute"
+    )
     return make_app(
         DATABASE_URL=database_url,
         LOGGING_LEVEL="ERROR",
