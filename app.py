@@ -54,6 +54,7 @@ from services.books import Books
 from services.chat_service import ChatService
 from services.completion_service import CompletionService
 from services.event_stream_service import EventStreamService
+from services.front_desk import FrontDesk
 from services.generation_keeper import GenerationKeeper
 from services.generation_runner import GenerationRunner, StreamOptions
 from services.generation_service import GenerationService
@@ -68,6 +69,7 @@ from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
 from services.model_registry import ModelRegistry
 from services.model_service import Source
+from services.operation_service import OperationService
 from services.passwords import Passwords
 from services.provider_service import ProviderService
 from services.reaper import Reaper
@@ -183,9 +185,9 @@ def _services(
     runner = _runner(settings, shared, upstream, store, titles, feed, metrics)
     generations = GenerationService(unit_of_work, runner, shared.event_log)
     opener = TurnOpener(unit_of_work, runner, books.ledger, key_limiter, shared.worker)
-    completions = CompletionService(unit_of_work, chooser, planner, upstream, books.ledger, key_limiter)
-    every_minute = [idempotency.purge, keys.checker.note_uses, completions.settle_overdue]
     hidden = HiddenTurns(unit_of_work, chooser, planner, opener, runner, settings.MAX_STREAMS_PER_USER)
+    desk = FrontDesk(unit_of_work, books.ledger, upstream.deadlines.total)
+    every_minute = [idempotency.purge, keys.checker.note_uses, desk.settle_overdue]
     chat = ChatService(unit_of_work, chooser, planner, opener, settings.MAX_STREAMS_PER_USER, limits, idempotency)
     return Services(
         accounts=accounts,
@@ -194,7 +196,8 @@ def _services(
         books=books,
         chat=chat,
         close=shared.close,
-        completions=completions,
+        completions=CompletionService(chooser, planner, upstream, books.ledger, key_limiter, desk),
+        desk=desk,
         event_streams=event_streams,
         feed=feed,
         generations=generations,
@@ -203,6 +206,7 @@ def _services(
         key_limiter=key_limiter,
         metrics_text=metrics.text,
         models=registry.service(chooser, books.book, declared.sources, personal=settings.PERSONAL_MODELS),
+        operations=OperationService(chooser, upstream, books.ledger, key_limiter, desk, tokenizer.count),
         providers=ProviderService(providers),
         refresher=refresher,
         responses=ResponseService(unit_of_work, hidden, generations, event_streams, idempotency),

@@ -26,11 +26,11 @@ def drain(app: Flask, seconds: float) -> None:
     services: Services = app.extensions["unichat"]
     deadline = time.monotonic() + seconds
     services.health.begin_drain()
-    services.completions.begin_drain()
+    services.desk.begin_drain()
     services.runner.drain(seconds)
     with contextlib.suppress(Unavailable):
         services.api_keys.checker.note_uses()
-    services.completions.drain(max(0.0, deadline - time.monotonic()))
+    services.desk.drain(max(0.0, deadline - time.monotonic()))
     services.feed.close()
     services.close()
 

@@ -1,6 +1,7 @@
 """Response headers of a turn: why its target was chosen, how much time was ours, and whether it was there before."""
 
 import time
+from typing import TypeVar
 
 from flask import Flask, Response, g, request
 
@@ -8,6 +9,7 @@ from api.idempotency import REPLAYED
 from api.key_limit_headers import note_standing
 from services.completion_service import Completion
 from services.idempotency import Begun
+from services.operation_service import Performance
 from services.turn_plan import Plan
 from services.upstream_handle import UpstreamHandle
 
@@ -17,6 +19,8 @@ OVERHEAD = "X-UniChat-Overhead-Ms"
 PROCESSING = "openai-processing-ms"  # the same for clients of that protocol: all the time until the answer began
 _MOST_CHARS = 1000
 
+Kept = TypeVar("Kept", Completion, Performance)
+
 
 def note_turn(begun: Begun) -> Begun:
     """Say in the response of this request how its turn came to be."""
@@ -24,7 +28,7 @@ def note_turn(begun: Begun) -> Begun:
     return begun
 
 
-def note_completion(completion: Completion) -> Completion:
+def note_completion(completion: Kept) -> Kept:
     """Likewise, for an answer that nothing is stored of; and how its key stood when it was let in."""
     g.completion = completion
     note_standing(completion.held.standing)
@@ -37,7 +41,7 @@ def init_route_headers(app: Flask) -> None:
     @app.after_request
     def _tell(response: Response) -> Response:
         begun: Begun | None = g.get("begun")
-        completion: Completion | None = g.get("completion")
+        completion: Completion | Performance | None = g.get("completion")
         if completion is not None:
             _tell_route(response, completion.plan, completion.upstream, whole=True)
         elif begun is not None and begun.live is None:

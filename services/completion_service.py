@@ -3,30 +3,27 @@
 Only the books know of it. An answer is made in the greenlet of its request: who reads slowly slows the provider down.
 """
 
-import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 
 import structlog
 
-from domain.api_keys import KeyGrant
 from domain.chat import ChatRequest
 from domain.deltas import Delta
-from domain.errors import AppError, NotFound, ProviderError, Unavailable, UpstreamCut
+from domain.errors import AppError, NotFound, ProviderError, UpstreamCut
 from domain.generation import EndReason
-from domain.identifiers import new_id
-from domain.ledger import Booking, EntryKind
+from domain.ledger import EntryKind
 from domain.principal import Principal
 from domain.usage import Usage
-from repositories.unit_of_work import OpenUnitOfWork
-from services.charges import tokens_of, usage_of
+from services.charges import usage_of
 from services.completion_tally import CompletionTally
-from services.generation_runner import STOP_WAIT_S, AnswerTooLarge, end_reason_of
+from services.front_desk import FrontDesk, booking_for, shutting_down
+from services.generation_runner import AnswerTooLarge, end_reason_of
 from services.key_limiter import Held, KeyLimiter
 from services.ledger import Hold, Ledger
 from services.model_choice import ModelChooser, PublicModel
-from services.settlements import Due, Settlements
+from services.settlements import Due
 from services.turn_plan import Plan, TurnPlanner
 from services.upstream import Upstream
 from services.upstream_handle import UpstreamHandle
@@ -34,8 +31,6 @@ from services.upstream_handle import UpstreamHandle
 log = structlog.get_logger()
 
 _MAX_ANSWER_CHARS = 8 * 1024 * 1024  # many times the longest answer of any model, pictures apart
-_FLUSH_S = 3.0
-_OVERDUE_S = 60.0
 
 
 class Completion:
@@ -111,7 +106,7 @@ class Completion:
             with closing(upstream.answer(self.plan, self.upstream)) as deltas:
                 yield from self._counted(deltas)
             if not self.tally.finish_reason:
-                raise Unavailable("This node is restarting.", "shutting_down", retry_after=2)
+                raise shutting_down()
         except AppError as error:
             self.error = error
             raise
@@ -142,24 +137,19 @@ class CompletionService:
 
     def __init__(
         self,
-        unit_of_work: OpenUnitOfWork,
         chooser: ModelChooser,
         planner: TurnPlanner,
         upstream: Upstream,
         ledger: Ledger,
         key_limiter: KeyLimiter,
+        desk: FrontDesk,
     ) -> None:
-        self._unit_of_work = unit_of_work
         self._chooser = chooser
         self._planner = planner
         self._upstream = upstream
         self._ledger = ledger
         self._key_limiter = key_limiter
-        self._settlements = Settlements(unit_of_work, ledger)
-        self._running: dict[str, Completion] = {}
-        self._draining = False
-        self._interrupting = False
-        self._ended_one = threading.Event()
+        self._desk = desk
 
     def begin(
         self, principal: Principal, model: str, asked: ChatRequest, kind: EntryKind = EntryKind.CHAT
@@ -169,20 +159,15 @@ class CompletionService:
         Raises NotFound ``model_not_found``, PermissionDenied, UnsupportedInput, ContextTooLong, BudgetExceeded,
         LimitExceeded, ProviderUnavailable (every provider that could answer is left alone for a moment), Unavailable.
         """
-        if self._draining:
-            raise Unavailable("This node is restarting.", "shutting_down", retry_after=2)
+        self._desk.check_open()
         plan = self._planner.plan(self._chooser.find(principal, model), asked, None, principal)
-        booking = _booking(principal, principal.key, plan.public_model, kind)
+        booking = booking_for(principal, plan.public_model, kind)
         hold = self._ledger.prepare(booking, plan.first.provider, plan.first.model, plan.request)
         prompt, first = hold.entry.prompt_tokens or 0, plan.first.model
         held = self._key_limiter.hold_chat(principal.key, prompt, plan.request, first)
-        with held, self._unit_of_work() as uow:
-            self._ledger.reserve(uow, hold)
-            uow.commit()
+        self._desk.reserve(held, hold)
         completion = Completion(self._upstream, model, plan, hold, held, self._end)
-        self._running[completion.id] = completion
-        if self._interrupting:
-            completion.cut()
+        self._desk.enter(completion)
         return completion
 
     def models(self, principal: Principal) -> list[PublicModel]:
@@ -200,14 +185,12 @@ class CompletionService:
         return found
 
     def _end(self, completion: Completion) -> None:
-        if self._running.pop(completion.id, None) is None:
+        if not self._desk.leave(completion):
             return
         charges = self._ledger.charges(completion.upstream, completion.tally)
-        completion.held.settle(tokens_of(charges))
         completion.usage = usage_of(charges)
         error_code = completion.error.error_code if completion.error else None
-        self._settlements.settle(Due(completion.hold, charges, completion.end_reason, error_code))
-        self._ended_one.set()
+        self._desk.settle(Due(completion.hold, charges, completion.end_reason, error_code), completion.held)
         log.info(
             "completion_finished",
             generation_id=completion.id,
@@ -216,52 +199,3 @@ class CompletionService:
             end_reason=completion.end_reason,
             error_code=error_code,
         )
-
-    def count(self) -> int:
-        """How many run here now."""
-        return len(self._running)
-
-    def settle_overdue(self) -> None:
-        """Settle what should have ended a minute ago: called every minute.
-
-        Its client may have read everything but the end, and never read that; and what is never settled is taken for
-        what a dead worker has left, which costs nothing.
-        """
-        for completion in list(self._running.values()):
-            if time.time() - completion.created > self._upstream.deadlines.total + _OVERDUE_S:
-                completion.upstream.stop()
-                completion.settle(EndReason.TIMEOUT_TOTAL)
-
-    def begin_drain(self) -> None:
-        """Take nothing new from now on."""
-        self._draining = True
-
-    def drain(self, seconds: float) -> None:
-        """Let what runs come to its end within ``seconds``; then cut the rest short, and write what it came to."""
-        self.begin_drain()
-        self._wait_for_all(seconds)
-        self._interrupting = True
-        for completion in list(self._running.values()):
-            completion.cut()
-        self._wait_for_all(STOP_WAIT_S)
-        for completion in list(self._running.values()):  # nobody reads these: their greenlets do not come to it
-            completion.settle(EndReason.SHUTDOWN)
-        self._settlements.flush(_FLUSH_S)
-
-    def _wait_for_all(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self._running and (left := deadline - time.monotonic()) > 0:
-            self._ended_one.clear()
-            if self._running:
-                self._ended_one.wait(left)
-
-
-def _booking(principal: Principal, key: KeyGrant | None, public_model: str, kind: EntryKind) -> Booking:
-    return Booking(
-        user_id=principal.user_id,
-        generation_id=new_id("gen"),
-        public_model=public_model,
-        key_id=key.id if key else None,
-        key_budgeted=key.budgeted if key else False,
-        kind=kind,
-    )

@@ -10,12 +10,14 @@ from services.books import Books
 from services.chat_service import ChatService
 from services.completion_service import CompletionService
 from services.event_stream_service import EventStreamService
+from services.front_desk import FrontDesk
 from services.generation_keeper import GenerationKeeper
 from services.generation_runner import GenerationRunner
 from services.generation_service import GenerationService
 from services.health_service import HealthService
 from services.key_limiter import KeyLimiter
 from services.model_service import ModelService
+from services.operation_service import OperationService
 from services.provider_service import ProviderService
 from services.refresher import Refresher
 from services.response_service import ResponseService
@@ -40,6 +42,7 @@ class Services:
     chat: ChatService
     close: Callable[[], None]
     completions: CompletionService
+    desk: FrontDesk
     event_streams: EventStreamService
     feed: SessionFeed
     generations: GenerationService
@@ -48,6 +51,7 @@ class Services:
     key_limiter: KeyLimiter
     metrics_text: Callable[[], bytes]
     models: ModelService
+    operations: OperationService
     providers: ProviderService
     responses: ResponseService
     refresher: Refresher

@@ -5,7 +5,7 @@ from flask import Response, request
 from api.completions import begin
 from api.context import principal
 from api.declarations import limited, speaks
-from api.openai.chat_json import whole_json, with_model
+from api.openai.chat_json import native_body, whole_json
 from api.openai.chat_request import AskedChat, asked_chat
 from api.openai.chat_stream import ChatWriter
 from api.openai.protocol import blueprint, documented, json_answer
@@ -42,8 +42,4 @@ def _streamed(completion: AnyCompletion, asked: AskedChat) -> Response:
 def _whole(completion: AnyCompletion) -> Response:
     for _ in completion.deltas():
         pass  # the tally takes them in
-    body, answering = completion.tally.wire, completion.upstream.answering
-    if body is None or answering is None:
-        return json_answer(whole_json(completion))
-    is_same = answering.choice.model.name == completion.public_model
-    return json_answer(body if is_same else with_model(body, completion.public_model))
+    return json_answer(native_body(completion) or whole_json(completion))

@@ -13,30 +13,36 @@ from services.stored_completions import AnyCompletion
 Said = TextDelta | ReasoningDelta | ToolCallDelta | ImageDelta | Replacement
 encode = msgspec.json.Encoder().encode
 
-FIRST = b'{"role":"assistant","content":"","refusal":null}'
-
-
-def completion_id(completion: AnyCompletion) -> str:
-    """Its id in this protocol."""
-    return "chatcmpl-" + completion.id.removeprefix("gen_")
-
 
 class EventTemplate:
     """Writes events that differ in little: ``fields`` come first in each of them."""
 
+    kind = "chat.completion.chunk"
+    prefix = "chatcmpl-"  # of ids
+    _opening = b',"choices":[{"index":0,"delta":'
+    _nothing = b"{}"
+
     def __init__(self, fields: dict[str, Any], *, with_usage: bool) -> None:
         self._head = b"data: " + encode(fields)[:-1]
-        self._open = self._head + b',"choices":[{"index":0,"delta":'
+        self._open = self._head + self._opening
         self._no_usage = b',"usage":null}\n\n' if with_usage else b"}\n\n"
         self._close = b',"logprobs":null,"finish_reason":null}]' + self._no_usage
 
-    def event(self, delta: bytes) -> bytes:
-        """An event with the JSON of a delta."""
-        return self._open + delta + self._close
+    def first(self) -> bytes:
+        """What goes before the first word."""
+        return self._event(b'{"role":"assistant","content":"","refusal":null}')
+
+    def said(self, delta: Said, *, first_of_call: bool) -> bytes:
+        """The event for something new."""
+        return self._event(delta_json(delta, first_of_call=first_of_call))
+
+    def _event(self, new: bytes) -> bytes:
+        return self._open + new + self._close
 
     def finish(self, reason: str) -> bytes:
         """The event that says why it is over."""
-        return b'%s{},"logprobs":null,"finish_reason":"%s"}]%s' % (self._open, reason.encode(), self._no_usage)
+        ending = b',"logprobs":null,"finish_reason":"%s"}]' % reason.encode()
+        return self._open + self._nothing + ending + self._no_usage
 
     def usage(self, usage: Usage) -> bytes:
         """The last one, for those who want to know."""
@@ -91,7 +97,7 @@ def whole_json(completion: AnyCompletion) -> bytes:
         message["tool_calls"] = _calls_json(calls)
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": tally.finish_reason or "stop"}
     body = {
-        "id": completion_id(completion),
+        "id": EventTemplate.prefix + completion.id.removeprefix("gen_"),
         "object": "chat.completion",
         "created": completion.created,
         "model": completion.public_model,
@@ -122,3 +128,11 @@ def with_model(data: bytes, public_model: str) -> bytes:
     if "model" in fields:
         fields["model"] = msgspec.Raw(encode(public_model))
     return encode(fields)
+
+
+def native_body(completion: AnyCompletion) -> bytes | None:
+    """The provider's own answer, if it speaks the protocol: its bytes, but for the model's name where that differs."""
+    body, answering = completion.tally.wire, completion.upstream.answering
+    if body is None or answering is None:
+        return None
+    return body if answering.choice.model.name == completion.public_model else with_model(body, completion.public_model)

@@ -5,7 +5,17 @@ from typing import Literal
 
 import msgspec
 
-from api.openai.chat_fields import DOCUMENTED, HINTS, TRANSLATED, USUAL, ChatIn, ResponseFormatIn, ToolChoiceIn, ToolIn
+from api.openai.chat_fields import (
+    DOCUMENTED,
+    HINTS,
+    TRANSLATED,
+    USUAL,
+    ChatIn,
+    ResponseFormatIn,
+    StreamOptionsIn,
+    ToolChoiceIn,
+    ToolIn,
+)
 from api.openai.chat_messages import Translator
 from api.openai.decoding import Fields, decode, fields_of
 from domain.chat import ChatRequest, NativeRequest, Options, ResponseFormat, Tool, ToolChoice
@@ -31,9 +41,7 @@ def asked_chat(principal: Principal, body: bytes) -> AskedChat:
     fields = fields_of(body)
     chat, unknown = decode(body, _decoder)
     stream, stream_options = bool(chat.stream), chat.stream_options
-    if stream_options is not None and not stream:
-        message = "The parameter 'stream_options' is only for streams: 'stream' has to be true."
-        raise InvalidInput(message, "invalid_value", ("stream_options",))
+    include_usage = check_stream_options(stream_options, stream=stream)
     translator = Translator()
     translator.take(chat.messages)
     only = dict.fromkeys(unknown, "unknown_parameter") | _only(fields) | translator.only
@@ -52,8 +60,15 @@ def asked_chat(principal: Principal, body: bytes) -> AskedChat:
         whole=True,
         choices=chat.n or 1,
     )
-    include_usage = stream_options is not None and bool(stream_options.include_usage)
     return AskedChat(chat.model, request, stream, include_usage)
+
+
+def check_stream_options(options: StreamOptionsIn | None, *, stream: bool) -> bool:
+    """Whether the count is wanted. Raises InvalidInput where there is no stream to have options."""
+    if options is not None and not stream:
+        message = "The parameter 'stream_options' is only for streams: 'stream' has to be true."
+        raise InvalidInput(message, "invalid_value", ("stream_options",))
+    return options is not None and bool(options.include_usage)
 
 
 def _only(fields: Fields) -> dict[str, str]:

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from api.faults import fault_of
-from api.openai.chat_json import FIRST, EventTemplate, Said, completion_id, delta_json, encode, outcome_json, with_model
+from api.openai.chat_json import EventTemplate, Said, encode, outcome_json, with_model
 from api.openai.errors import chat_completions_shape
 from domain.deltas import (
     Delta,
@@ -43,7 +43,7 @@ class _Head(msgspec.Struct):
     """What all events of one answer share."""
 
     id: str
-    object: str = "chat.completion.chunk"
+    object: str = ""
     created: int = 0
     model: str = ""
 
@@ -59,10 +59,21 @@ def in_band_error(error: AppError) -> bytes:
 
 
 class ChatWriter:
-    """Writes one answer. ``answers`` of one: only one can be gone on with by another provider."""
+    """Writes one answer. ``answers`` of one: only one can be gone on with by another provider.
 
-    def __init__(self, completion: AnyCompletion, *, include_usage: bool, answers: int = 1) -> None:
+    ``words``: those of chats, or of the older protocol for bare prompts.
+    """
+
+    def __init__(
+        self,
+        completion: AnyCompletion,
+        *,
+        include_usage: bool,
+        answers: int = 1,
+        words: type[EventTemplate] = EventTemplate,
+    ) -> None:
         self._completion = completion
+        self._words = words
         self._include_usage = include_usage
         self._answers = answers
         self._started = False
@@ -157,7 +168,7 @@ class ChatWriter:
         before = self._begin()
         if self._wired or new is None:
             return before
-        return before + self._ours().event(delta_json(new, first_of_call=first_of_call))
+        return before + self._ours().said(new, first_of_call=first_of_call)
 
     def _continued(self, whole: Replacement) -> TextDelta | None:
         """What the client does not have yet of a text that takes the place of all that it has."""
@@ -179,7 +190,7 @@ class ChatWriter:
         if self._started:
             return b""
         self._started = True
-        return self._released() if self._wired else self._ours().event(FIRST)
+        return self._released() if self._wired else self._ours().first()
 
     def _released(self) -> bytes:
         frames, self._waiting = b"".join(self._waiting), []
@@ -191,14 +202,17 @@ class ChatWriter:
             head = self._head()
             if self._renames or not head.model:
                 head.model = self._completion.public_model
-            self._template = EventTemplate(msgspec.to_builtins(head), with_usage=self._include_usage)
+            self._template = self._words(msgspec.to_builtins(head), with_usage=self._include_usage)
         return self._template
 
     def _head(self) -> _Head:
+        completion, words = self._completion, self._words
         try:
-            return _head(self._last)
+            head = _head(self._last)
         except msgspec.MsgspecError:
-            return _Head(completion_id(self._completion), created=self._completion.created)
+            head = _Head(words.prefix + completion.id.removeprefix("gen_"), created=completion.created)
+        head.object = words.kind
+        return head
 
 
 def _diverged() -> ProviderError:

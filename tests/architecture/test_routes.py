@@ -76,6 +76,10 @@ def test_every_route_has_a_limit_and_those_that_check_secrets_the_strict_one(app
         "POST /api/v1/chat/{session_id}",
         "POST /api/v1/chat/{session_id}/stream",
         "POST /v1/chat/completions",
+        "POST /v1/completions",
+        "POST /v1/embeddings",
+        "POST /v1/images/generations",
+        "POST /v1/moderations",
         "POST /v1/messages",
         "POST /api/v1/models/{model_id}/test",
     }

@@ -42,8 +42,9 @@ def providers(provider: ScriptedProvider) -> dict[str, Any]:
         config = {"api_key": KEY, "base_url": url, "models": models}
         return {"adapter_class": f"adapters.{kind}_adapter.{name}Adapter", "config": config}
 
-    return {
+    made: dict[str, Any] = {
         "native": entry("openai", "OpenAI", provider.openai_url, "plain"),
+        "bare": entry("openai", "OpenAI", provider.openai_url, "bare-prompts"),
         "frail": entry("openai", "OpenAI", provider.openai_url, "frail"),
         "other": entry("anthropic", "Anthropic", provider.anthropic_url, "translated"),
         "scope": entry("qwen", "Qwen", provider.dashscope_url, "scoped"),
@@ -55,8 +56,11 @@ def providers(provider: ScriptedProvider) -> dict[str, Any]:
             "twice": ["frail/two", "native/second"],
             "mixed": ["frail/three", "other/translated"],
             "diverging": ["frail/four", "native/second"],
+            "vectors": ["app/app", "frail/vectors", "native/vectors"],
         },
     }
+    made["bare"]["config"]["text_completions"] = True
+    return made
 
 
 @contextmanager

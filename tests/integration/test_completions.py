@@ -80,7 +80,7 @@ def test_a_client_that_never_reads_the_end_pays_all_the_same(app: OpenAPI, admin
     assert isinstance(heard, TextDelta)
     stuck.created -= 6 * 60 + 1  # an answer may take five minutes, and its end is waited for a minute
 
-    completions.settle_overdue()
+    services(app).desk.settle_overdue()
 
     rows = {row.generation_id: row for row in entries(app)}
     assert (rows[stuck.id].state, rows[stuck.id].end_reason) == ("settled", "timeout_total")
@@ -105,7 +105,7 @@ def test_a_client_that_leaves_stops_the_provider_and_pays_for_what_it_got(
     (row,) = entries(app)
     assert (row.state, row.source, row.end_reason) == ("settled", "partial", "user_stop")
     assert 0 < (row.completion_tokens or 0) < 400
-    assert services(app).completions.count() == 0
+    assert services(app).desk.count() == 0
 
 
 def test_who_never_reads_pays_nothing_and_sends_nothing(app: OpenAPI, admin: Actor, provider: ScriptedProvider) -> None:
@@ -142,7 +142,7 @@ def test_an_unknown_model_and_a_spent_budget_are_refused_before_anything_is_sent
 def test_a_drain_lets_answers_end_and_takes_no_new_ones(app: OpenAPI, admin: Actor) -> None:
     completion = begin(app, admin, told(words=30, pace_ms=5))
     first = next(completion.deltas())
-    drain = threading.Thread(target=services(app).completions.drain, args=(30,))
+    drain = threading.Thread(target=services(app).desk.drain, args=(30,))
     drain.start()
 
     assert isinstance(first, TextDelta)
@@ -158,7 +158,7 @@ def test_a_drain_lets_answers_end_and_takes_no_new_ones(app: OpenAPI, admin: Act
 def test_a_drain_cuts_short_what_takes_too_long(app: OpenAPI, admin: Actor) -> None:
     completion = begin(app, admin, told(**SLOW))
     next(completion.deltas())
-    drain = threading.Thread(target=services(app).completions.drain, args=(0,))
+    drain = threading.Thread(target=services(app).desk.drain, args=(0,))
     drain.start()
 
     with pytest.raises(Unavailable) as cut:
@@ -185,7 +185,7 @@ def test_an_end_waits_for_a_database_that_is_away(app: OpenAPI, admin: Actor) ->
     completion = begin(app, admin, told(text="Kept.", usage=USED))
     rename(app, "ledger", "away")
     assert said(completion) == "Kept."
-    assert services(app).completions.count() == 0
+    assert services(app).desk.count() == 0
 
     rename(app, "away", "ledger")
 
