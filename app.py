@@ -64,6 +64,7 @@ from services.hidden_turns import HiddenTurns
 from services.idempotency import Idempotency
 from services.key_checker import KeyChecker
 from services.key_limiter import KeyLimiter
+from services.ledger import Ledger
 from services.login_guard import LoginGuard
 from services.message_limits import MessageLimits
 from services.model_choice import ModelChooser
@@ -174,21 +175,19 @@ def _services(
     refresher, routes, registry = _kept_fresh(settings, unit_of_work, declared, metrics)
     providers, gate = registry.directory, TargetGate.over(shared.breakers)
     auth, accounts, setup, users, keys = _identity(settings, unit_of_work, shared)
-    tokenizer, limits = Tokenizer(settings.TOKENIZER_MODE), _message_limits(settings)
+    tokenizer = Tokenizer(settings.TOKENIZER_MODE)
     books = Books.open(unit_of_work, tokenizer, providers, declared.prices, metrics.observer, keys.checker.forget)
     store, reaper = _records(unit_of_work, books, shared, metrics)
     event_streams, feed = _readers(settings, unit_of_work, shared, auth)
     idempotency, key_limiter = Idempotency(unit_of_work, event_streams), KeyLimiter(shared.key_meter)
     chooser = ModelChooser(providers, routes, registered=lambda: providers.registered)
     planner, upstream = _asking(settings, providers, gate, tokenizer, metrics)
-    titles = TitleService(unit_of_work, providers, books.ledger, on=settings.AUTO_TITLE)
-    runner = _runner(settings, shared, upstream, store, titles, feed, metrics)
+    runner = _runner(settings, unit_of_work, shared, upstream, store, feed, metrics)
     generations = GenerationService(unit_of_work, runner, shared.event_log)
-    opener = TurnOpener(unit_of_work, runner, books.ledger, key_limiter, shared.worker)
-    hidden = HiddenTurns(unit_of_work, chooser, planner, opener, runner, settings.MAX_STREAMS_PER_USER)
+    parts = _TurnParts(unit_of_work, chooser, planner, runner, books.ledger, key_limiter)
+    hidden, chat = _turns(settings, parts, idempotency, shared.worker)
     desk = FrontDesk(unit_of_work, books.ledger, upstream.deadlines.total)
     every_minute = [idempotency.purge, keys.checker.note_uses, desk.settle_overdue]
-    chat = ChatService(unit_of_work, chooser, planner, opener, settings.MAX_STREAMS_PER_USER, limits, idempotency)
     return Services(
         accounts=accounts,
         api_keys=keys,
@@ -254,15 +253,38 @@ def _records(
     )
 
 
+class _TurnParts(NamedTuple):
+    """What turns are made of."""
+
+    unit_of_work: OpenUnitOfWork
+    chooser: ModelChooser
+    planner: TurnPlanner
+    runner: GenerationRunner
+    ledger: Ledger
+    key_limiter: KeyLimiter
+
+
+def _turns(
+    settings: Settings, parts: _TurnParts, idempotency: Idempotency, worker: str
+) -> tuple[HiddenTurns, ChatService]:
+    unit_of_work, chooser, planner, runner, ledger, key_limiter = parts
+    opener, most = TurnOpener(unit_of_work, runner, ledger, key_limiter, worker), settings.MAX_STREAMS_PER_USER
+    return (
+        HiddenTurns(unit_of_work, chooser, planner, opener, runner, most),
+        ChatService(unit_of_work, chooser, planner, opener, most, _message_limits(settings), idempotency),
+    )
+
+
 def _runner(
     settings: Settings,
+    unit_of_work: OpenUnitOfWork,
     shared: Sharing,
     upstream: Upstream,
     store: GenerationStore,
-    titles: TitleService,
     feed: SessionFeed,
     metrics: Metrics,
 ) -> GenerationRunner:
+    titles = TitleService(unit_of_work, upstream.providers, store.ledger, on=settings.AUTO_TITLE)
     options = StreamOptions(settings.USAGE_EMIT, settings.USAGE_PROVIDER_ONLY)
     announce, observer = feed.announce, metrics.observer
     return GenerationRunner(

@@ -13,6 +13,7 @@ from tests.code import LAYERS, identifiers, source_files, tree
 NAMES = tuple(ai_providers(load_settings()))
 OUTSIDE = source_files("domain", "models", "repositories", "services", "api")
 TOKENIZERS = {"services/tokenizer.py"}  # a family of them is called after a provider
+FIELDS = {"api/openai/text_request.py": {"echo"}}  # of a protocol, which has one of that name
 OF_ALL = {"adapters/model_catalog.py"}  # what is known of many providers' models
 
 
@@ -43,7 +44,7 @@ def test_provider_names_stay_in_their_own_adapters(path: Path) -> None:
     foreign = [name for name in NAMES if not own_files(name).fullmatch(str(path))]
     compared = {text for text in texts(path) for name in foreign if text.lower() == name}
 
-    assert compared == set()
+    assert compared - FIELDS.get(str(path), set()) == set()
 
 
 @pytest.mark.parametrize("path", [path for path in OUTSIDE if str(path) not in TOKENIZERS], ids=str)

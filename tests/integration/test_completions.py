@@ -74,7 +74,7 @@ def test_where_nobody_counted_every_answer_that_was_asked_for_counts(app: OpenAP
 
 
 def test_a_client_that_never_reads_the_end_pays_all_the_same(app: OpenAPI, admin: Actor) -> None:
-    completions, young = services(app).completions, begin(app, admin, told(**SLOW))
+    young = begin(app, admin, told(**SLOW))
     stuck = begin(app, admin, told(text="All is well.", usage=USED))
     heard = next(stuck.deltas())
     assert isinstance(heard, TextDelta)
@@ -88,7 +88,7 @@ def test_a_client_that_never_reads_the_end_pays_all_the_same(app: OpenAPI, admin
     assert rows[young.id].state == "reserved"
     stuck.close()
     young.close()
-    assert completions.count() == 0
+    assert services(app).desk.count() == 0
 
 
 def test_a_client_that_leaves_stops_the_provider_and_pays_for_what_it_got(
