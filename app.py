@@ -31,6 +31,7 @@ from config import (
     ConfigurationError,
     Settings,
     ai_prices,
+    ai_prompts,
     ai_providers,
     ai_routes,
     load_settings,
@@ -72,6 +73,7 @@ from services.model_registry import ModelRegistry
 from services.model_service import Source
 from services.operation_service import OperationService
 from services.passwords import Passwords
+from services.prompt_book import PromptBook
 from services.provider_service import ProviderService
 from services.reaper import Reaper
 from services.refresher import Refresher
@@ -79,6 +81,7 @@ from services.registry import Services
 from services.response_service import ResponseService
 from services.route_book import RouteBook
 from services.route_service import RouteService
+from services.server_prompt_service import ServerPromptService
 from services.session_feed import SessionFeed
 from services.session_service import SessionService
 from services.setup_service import SetupService
@@ -109,6 +112,7 @@ class _Declared(NamedTuple):
     providers: Providers
     routes: Mapping[str, Route]
     prices: PriceList
+    prompts: Mapping[str, str]
     sources: Mapping[str, Source]
 
 
@@ -128,9 +132,8 @@ def create_app(
     metrics = Metrics(VERSION, _targets(adapters, routes), _offload, _tracing(settings))
     database = _database(app, settings, metrics)
     shared = sharing(settings.REDIS_URL, f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}")
-    declared = _Declared(
-        adapters, routes, ai_prices(settings, entries), dict.fromkeys(providers_of_file(settings), "file")
-    )
+    sources: Mapping[str, Source] = dict.fromkeys(providers_of_file(settings), "file")
+    declared = _Declared(adapters, routes, ai_prices(settings, entries), ai_prompts(settings), sources)
     services = _services(settings, database, shared, declared, metrics)
     runner, breakers = services.runner, services.routes.broken_states
     helpers = _helpers(database, shared)
@@ -171,17 +174,16 @@ def _helpers(database: Database, shared: Sharing) -> Mapping[str, Callable[[], N
 def _services(
     settings: Settings, database: Database, shared: Sharing, declared: _Declared, metrics: Metrics
 ) -> Services:
-    unit_of_work = unit_of_work_on(database)
-    refresher, routes, registry = _kept_fresh(settings, unit_of_work, declared, metrics)
+    unit_of_work, tokenizer = unit_of_work_on(database), Tokenizer(settings.TOKENIZER_MODE)
+    refresher, routes, prompts, registry = _kept_fresh(settings, unit_of_work, declared, metrics)
     providers, gate = registry.directory, TargetGate.over(shared.breakers)
     auth, accounts, setup, users, keys = _identity(settings, unit_of_work, shared)
-    tokenizer = Tokenizer(settings.TOKENIZER_MODE)
     books = Books.open(unit_of_work, tokenizer, providers, declared.prices, metrics.observer, keys.checker.forget)
     store, reaper = _records(unit_of_work, books, shared, metrics)
     event_streams, feed = _readers(settings, unit_of_work, shared, auth)
     idempotency, key_limiter = Idempotency(unit_of_work, event_streams), KeyLimiter(shared.key_meter)
     chooser = ModelChooser(providers, routes, registered=lambda: providers.registered)
-    planner, upstream = _asking(settings, providers, gate, tokenizer, metrics)
+    planner, upstream = _asking(settings, providers, gate, tokenizer, metrics, prompts)
     runner = _runner(settings, unit_of_work, shared, upstream, store, feed, metrics)
     generations = GenerationService(unit_of_work, runner, shared.event_log)
     parts = _TurnParts(unit_of_work, chooser, planner, runner, books.ledger, key_limiter)
@@ -211,6 +213,7 @@ def _services(
         responses=ResponseService(unit_of_work, hidden, generations, event_streams, idempotency),
         routes=RouteService(unit_of_work, providers, routes, gate.breakers, refresher),
         runner=runner,
+        server_prompts=ServerPromptService(unit_of_work, prompts, refresher),
         sessions=SessionService(unit_of_work, runner, chooser),
         setup=setup,
         stored_completions=StoredCompletions(chat, hidden, idempotency, chooser),
@@ -221,10 +224,15 @@ def _services(
 
 
 def _asking(
-    settings: Settings, providers: Providers, gate: TargetGate, tokenizer: Tokenizer, metrics: Metrics
+    settings: Settings,
+    providers: Providers,
+    gate: TargetGate,
+    tokenizer: Tokenizer,
+    metrics: Metrics,
+    prompts: PromptBook,
 ) -> tuple[TurnPlanner, Upstream]:
     toolbox = _toolbox(settings)
-    planner = TurnPlanner(providers, gate.breakers.open_for, tokenizer.count, toolbox)
+    planner = TurnPlanner(providers, gate.breakers.open_for, tokenizer.count, toolbox, prompts)
     deadlines, observer = _deadlines(settings), metrics.observer
     return planner, ToolLoop(providers, gate, planner, deadlines, observer=observer, toolbox=toolbox)
 
@@ -294,11 +302,13 @@ def _runner(
 
 def _kept_fresh(
     settings: Settings, unit_of_work: OpenUnitOfWork, declared: _Declared, metrics: Metrics
-) -> tuple[Refresher, RouteBook, ModelRegistry]:
+) -> tuple[Refresher, RouteBook, PromptBook, ModelRegistry]:
     """What workers have in memory of what administrators set."""
     refresher, routes = Refresher(unit_of_work), RouteBook(declared.routes, metrics.name_targets)
+    prompts = PromptBook(declared.prompts)
     refresher.watch("routes", routes.reload)
-    return refresher, routes, _model_registry(settings, unit_of_work, declared.providers, refresher)
+    refresher.watch("server_prompts", prompts.reload)
+    return refresher, routes, prompts, _model_registry(settings, unit_of_work, declared.providers, refresher)
 
 
 def _model_registry(

@@ -22,6 +22,7 @@ from domain.master_keys import MasterKey, MasterKeyError, new_master_key, read_m
 from domain.money import PriceList
 from domain.prices import PriceError, read_prices
 from domain.routes import Route, RouteError, read_routes
+from domain.server_prompts import PromptError, read_prompts
 
 Size = int  # bytes
 Milliseconds = int
@@ -322,6 +323,15 @@ def ai_prices(settings: Settings, providers: Collection[str]) -> PriceList:
         raise _wrong_file(settings, error.faults) from None
 
 
+def ai_prompts(settings: Settings) -> dict[str, str]:
+    """The server prompts of AI_PROVIDERS_FILE, by public model. Raises :class:`ConfigurationError`."""
+    declared = _content(settings.AI_PROVIDERS_FILE).get("prompts") if settings.AI_PROVIDERS_FILE else None
+    try:
+        return read_prompts(declared or {})
+    except PromptError as error:
+        raise _wrong_file(settings, error.faults) from None
+
+
 def _wrong_file(settings: Settings, faults: Sequence[str]) -> ConfigurationError:
     lines = "".join(f"\n  {fault}" for fault in faults)
     return ConfigurationError(f"AI_PROVIDERS_FILE {settings.AI_PROVIDERS_FILE}:{lines}")
@@ -334,8 +344,8 @@ def providers_of_file(settings: Settings) -> set[str]:
 
 def _declared_providers(path: str) -> dict[str, dict[str, Any]]:
     content = _content(path)
-    # Without a section of their own, providers are all that is neither routes nor prices.
-    flat = {name: entry for name, entry in content.items() if name not in ("routes", "prices")}
+    # Without a section of their own, providers are all that is none of the others.
+    flat = {name: entry for name, entry in content.items() if name not in ("routes", "prices", "prompts")}
     entries = content.get("providers", flat) or {}
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise ConfigurationError(f"AI_PROVIDERS_FILE {path}: expected a table of provider name -> entry")

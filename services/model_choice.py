@@ -45,12 +45,14 @@ class Resolved:
     """What a name stands for: the models that may answer, in the order of this turn; never empty.
 
     ``provider`` and ``model`` are what a session keeps to get the same again: a public model has no provider.
+    ``personal``: it is the caller's own, at a provider of theirs.
     """
 
     provider: str | None
     model: str
     choices: tuple[ModelChoice, ...]
     passed: tuple[Passed, ...] = ()
+    personal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,7 @@ class ModelChooser:
 
 def _by_registration(principal: Principal, model: Registered) -> Resolved:
     _check(principal, *model.names)
-    return Resolved(None, model.name, (ModelChoice(model.id, model.info),))
+    return Resolved(None, model.name, (ModelChoice(model.id, model.info),), personal=model.owner_id is not None)
 
 
 def _of_registered(model: Registered, owned_by: str) -> PublicModel:

@@ -22,6 +22,7 @@ from services.provider_service import ProviderService
 from services.refresher import Refresher
 from services.response_service import ResponseService
 from services.route_service import RouteService
+from services.server_prompt_service import ServerPromptService
 from services.session_feed import SessionFeed
 from services.session_service import SessionService
 from services.setup_service import SetupService
@@ -57,6 +58,7 @@ class Services:
     refresher: Refresher
     routes: RouteService
     runner: GenerationRunner
+    server_prompts: ServerPromptService
     sessions: SessionService
     setup: SetupService
     stored_completions: StoredCompletions

@@ -138,7 +138,7 @@ class RouteService:
             [self._target_view(target) for target in sorted(route.targets, key=lambda one: one.order)],
             "file" if declared else "admin",
             locked=declared,
-            overrides=declared and route.name in self._routes.set_by_hand,
+            overrides=self._routes.overrides(route.name),
         )
 
     def _target_view(self, target: Target) -> TargetView:

@@ -9,6 +9,7 @@ from domain.errors import AppError, ContextTooLong, ProviderUnavailable, Unsuppo
 from domain.messages import Image
 from domain.principal import Principal
 from services.model_choice import ModelChoice, Passed, Resolved
+from services.prompt_book import PromptBook
 from services.prompt_builder import Count, fit, without_pictures
 from services.toolbox import Toolbox
 
@@ -46,27 +47,37 @@ class TurnPlanner:
     """Makes plans for ``providers``.
 
     ``open_for`` tells of a target why it is left alone now and for how many seconds, or None. ``toolbox`` has the
-    server's tools, which are offered to models that can use them.
+    server's tools, which are offered to models that can use them, ``prompts`` are the operator's system prompts.
     """
 
-    def __init__(self, providers: Providers, open_for: _Look, count: Count, toolbox: Toolbox | None = None) -> None:
+    def __init__(
+        self,
+        providers: Providers,
+        open_for: _Look,
+        count: Count,
+        toolbox: Toolbox | None = None,
+        prompts: PromptBook | None = None,
+    ) -> None:
         self._providers = providers
         self._open_for = open_for
         self._count = count
         self.toolbox = toolbox or Toolbox({})
+        self._prompts = PromptBook({}) if prompts is None else prompts  # one that is live may be empty now
 
     def plan(
         self, resolved: Resolved, asked: ChatRequest, state_of: str | None, principal: Principal | None = None
     ) -> Plan:
         """The plan for a turn. The targets that are left alone now come last.
 
-        The model may use what tools ``principal`` may; without one, none.
+        The model may use what tools ``principal`` may; without one, none. This is where the operator's prompt comes in
+        front of the client's, whatever protocol the client speaks.
 
         Raises UnsupportedInput or ContextTooLong when no model can take the prompt, ProviderUnavailable when none of
         those that can is to be asked now.
         """
         if principal is not None:
             asked = self.toolbox.offered(principal, asked)
+        asked = self._prompts.added_to(asked, resolved)
         found = {choice.target: self._open_for(choice.target) for choice in resolved.choices}
         ready = [choice for choice in resolved.choices if found[choice.target] is None]
         resting = [choice for choice in resolved.choices if found[choice.target] is not None]

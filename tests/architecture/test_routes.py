@@ -33,7 +33,7 @@ PUBLIC = {
     "POST /api/v1/auth/register",
     "POST /api/v1/setup",
 }
-ADMIN_ONLY_FOLDERS = ("/api/v1/models/system", "/api/v1/prices", "/api/v1/routes", "/api/v1/users")
+ADMIN_ONLY_FOLDERS = ("/api/v1/models/system", "/api/v1/prices", "/api/v1/prompts", "/api/v1/routes", "/api/v1/users")
 LIMIT_CLASSES = {"general", "chat", "gateway", "auth"}
 
 

@@ -44,6 +44,7 @@ KEY = {"name": "mine", "requests_per_minute": 60}
 REGISTERED = {"name": "mine", "kind": "echo"}
 PRICE = MODEL | {"input": "2.5", "output": "10"}
 ROUTE = {"targets": [MODEL]}
+PROMPT = {"text": "Be kind."}
 
 
 class Scene:
@@ -63,6 +64,7 @@ class Scene:
             self.ids |= {"model_id": Actor.ok(self.actor.post("/api/v1/models", REGISTERED), 201)["id"]}
             Actor.ok(self.actor.put("/api/v1/prices", PRICE))
             Actor.ok(self.actor.put("/api/v1/routes/smart", ROUTE))
+            Actor.ok(self.actor.put("/api/v1/prompts/smart", PROMPT))
             for owner in (f"users/{self.ids['user_id']}", f"keys/{self.ids['key_id']}"):
                 Actor.ok(self.actor.put(f"/api/v1/{owner}/budgets", BUDGETS))
 
@@ -116,6 +118,7 @@ BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "PUT /api/v1/keys/{key_id}/budgets": lambda _: BUDGETS,
     "PUT /api/v1/models/{model_id}": lambda _: {"name": "mine again"},
     "PUT /api/v1/prices": lambda _: PRICE,
+    "PUT /api/v1/prompts/{public_model}": lambda _: PROMPT,
     "PUT /api/v1/routes/{public_model}": lambda _: ROUTE,
     "PUT /api/v1/sessions/{session_id}": lambda _: {"title": "renamed"},
     "PUT /api/v1/users/{user_id}/budgets": lambda _: BUDGETS,
