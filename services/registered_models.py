@@ -43,7 +43,7 @@ class Registered:
         """Whether the caller may use it: the owner alone, or those with one of the roles."""
         if self.owner_id is not None:
             return self.owner_id == principal.user_id
-        return self.roles is None or principal.is_admin or principal.role in self.roles
+        return self.roles is None or principal.role is Role.ADMIN or principal.role in self.roles
 
 
 class RegisteredModels:
