@@ -82,6 +82,7 @@ def test_every_route_has_a_limit_and_those_that_check_secrets_the_strict_one(app
         "POST /v1/moderations",
         "POST /v1/messages",
         "POST /api/v1/models/{model_id}/test",
+        "POST /v1/responses",
     }
     assert {route for route, name in classes.items() if name in ("chat", "gateway")} == calls_a_provider
 

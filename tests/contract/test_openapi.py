@@ -67,7 +67,6 @@ class World:
         admin = set_up(app)
         self.callers = {"admin": admin, "user": add_user(admin, app, "grace")}
         self._made = 0
-        self._models: dict[str, list[str]] = {}
         self.ids = {name: self._ids(name) for name in self.callers}
 
     def prepare(self, case: schemathesis.Case, caller: str) -> None:
@@ -113,14 +112,6 @@ class World:
         nothing = dict.fromkeys(("api_key", "aliases", "visibility", "price", "capabilities", "upstream_model"))
         return {"name": f"made-{self._made}", "kind": "echo", "base_url": ""} | nothing
 
-    def _model_id(self, caller: str) -> str:
-        """A model of the caller: the first one stays, others take each other's place. A user may have a hundred."""
-        made = self._models.setdefault(caller, [])
-        if len(made) > 1:
-            self.callers[caller].delete(f"/api/v1/models/{made.pop()}")
-        made.append(Actor.ok(self.callers[caller].post("/api/v1/models", self._model()), 201)["id"])
-        return made[-1]
-
     def _price(self) -> dict[str, str]:
         """A model that has a price."""
         model = {"provider": "echo", "model": "echo"}
@@ -147,7 +138,7 @@ class World:
             "conversation_id": turn["session_id"],
             "generation_id": turn["generation_id"],
             "message_id": turn["message"]["parent_id"],
-            "model_id": self._model_id(caller),
+            "model_id": Actor.ok(self.callers[caller].post("/api/v1/models", self._model()), 201)["id"],
             "user_id": made,
         }
 
