@@ -68,6 +68,12 @@ def text_of(parts: Sequence[Part]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Text))
 
 
+def open_calls(parts: Sequence[Part]) -> list[ToolCall]:
+    """The calls without a result: those that the client is asked for. The server's own tools have answered theirs."""
+    answered = {part.id for part in parts if isinstance(part, ToolResult)}
+    return [part for part in parts if isinstance(part, ToolCall) and part.id not in answered]
+
+
 def parts_from(values: object) -> list[Part]:
     """Parts from their stored JSON form. Raises ``msgspec.ValidationError`` on anything else."""
     return msgspec.convert(values, list[Part])

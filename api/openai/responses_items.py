@@ -8,7 +8,7 @@ from typing import Any
 from api.openai.responses_fields import ContentIn, ItemIn
 from domain.chat import PromptMessage
 from domain.errors import InvalidInput, UnsupportedInput
-from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
+from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult, open_calls
 
 Item = dict[str, Any]
 Find = Callable[[str], Item | None]
@@ -203,9 +203,8 @@ class Prompt:
             self.messages[-1] = PromptMessage(last.role, [*last.parts, *parts])
         else:
             self.messages.append(PromptMessage(MessageRole.ASSISTANT, list(parts)))
-        for part in parts:
-            if isinstance(part, ToolCall):
-                self._open[part.id] = len(self.messages) - 1, part.name
+        for part in open_calls(parts):
+            self._open[part.id] = len(self.messages) - 1, part.name
 
     def _result(self, call_id: str, output: str | Sequence[Item]) -> None:
         """A result goes into the message that asked for it."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from domain.generation import EndReason, GenerationStatus
-from domain.messages import Image, Message, Part, Reasoning, ToolCall, text_of
+from domain.messages import Image, Message, Part, Reasoning, ToolCall, open_calls, text_of
 from domain.usage import Usage
 from services.response_service import StoredResponse
 
@@ -95,8 +95,7 @@ def output_of(response_id: str, message: Message) -> list[Json]:
         items.append(reasoning_item(suffix, "".join(thoughts)))
     if contents := contents_of(parts):
         items.append(message_item(suffix, contents, _item_status(message)))
-    calls = [part for part in parts if isinstance(part, ToolCall)]
-    return items + [call_item(suffix, number, call) for number, call in enumerate(calls)]
+    return items + [call_item(suffix, number, call) for number, call in enumerate(open_calls(parts))]
 
 
 def _item_status(message: Message) -> str:

@@ -25,7 +25,7 @@ from api.openai.responses_json import (
 from api.sse import PING, Item, named_frame
 from domain import events
 from domain.errors import NotAuthenticated
-from domain.messages import Message, Reasoning, ToolCall
+from domain.messages import Message, Reasoning, ToolCall, open_calls
 from services.response_service import StoredResponse
 
 Ending = Callable[[Message, str | None], StoredResponse]
@@ -211,7 +211,7 @@ class ResponseWriter:
                 self._open_message()
             status = next(item["status"] for item in shown["output"] if item["type"] == "message")
             self._end_message(texts, status)
-        for number, call in enumerate(part for part in message.parts if isinstance(part, ToolCall)):
+        for number, call in enumerate(open_calls(message.parts)):
             self._call(number, call)
         self._emit(f"response.{_ENDS.get(shown['status'], 'incomplete')}", response=shown)
 

@@ -130,6 +130,22 @@ def test_a_key_names_the_tools_that_may_be_used(
     assert [tool["function"]["name"] for tool in provider.last()["body"]["tools"]] == ["current_time"]
 
 
+def test_a_response_shows_no_calls_of_ours_and_can_be_gone_on_from(
+    app: OpenAPI, admin: Actor, provider: ScriptedProvider
+) -> None:
+    rounds(provider, NOW)
+    headers = key_of(admin, tools=["current_time"])
+    first = admin.post("/v1/responses", {"model": "able", "input": "How late is it?"}, headers=headers).get_json()
+    provider.script(text="Good night.")
+    asked = {"model": "able", "input": "Thanks.", "previous_response_id": first["id"]}
+    second = admin.post("/v1/responses", asked, headers=headers).get_json()
+
+    assert [item["type"] for item in first["output"]] == ["message"]
+    assert second["output"][0]["content"][0]["text"] == "Good night."
+    said = [message["role"] for message in provider.last()["body"]["messages"]]
+    assert said == ["user", "assistant", "tool", "user"]
+
+
 def test_a_key_that_names_none_gets_none(app: OpenAPI, admin: Actor, provider: ScriptedProvider) -> None:
     headers = key_of(admin)
 
