@@ -117,6 +117,28 @@ def test_a_client_of_anthropics_protocol(app: OpenAPI, admin: Actor, provider: S
     assert provider.last()["body"]["system"] == [{"type": "text", "text": CANARY}, {"type": "text", "text": "mine"}]
 
 
+def test_a_users_own_model_is_not_told_it_whatever_it_is_called(
+    make_app: AppFactory, provider: ScriptedProvider
+) -> None:
+    allowed = provider.base_url.removeprefix("http://")
+    app = make_app(providers(provider), **SETTINGS, PROVIDER_PRIVATE_HOSTS=allowed)
+    admin = set_up(app)
+    grace = add_user(admin, app, "grace")
+    model = {"kind": "openai", "base_url": provider.openai_url, "api_key": "sk-of-grace", "upstream_model": "hers"}
+    for name in ("first", "ours"):
+        ok(admin.put(f"/api/v1/prompts/{name}", {"text": CANARY}))
+    ok(grace.post("/api/v1/models", model | {"name": "first"}), 201)
+    ok(admin.post("/api/v1/models/system", model | {"name": "ours", "aliases": ["also-ours"]}), 201)
+
+    def prompt_of(model: str) -> tuple[str, list[str]]:
+        chat(grace, "hi", model=model)
+        return provider.last()["body"]["model"], systems(provider.last())
+
+    assert prompt_of("first") == ("hers", [])
+    assert prompt_of("ours") == ("hers", [CANARY])
+    assert prompt_of("also-ours") == ("hers", [CANARY])
+
+
 def complete(app: OpenAPI, caller: Actor, model: str, dialect: Any, body: bytes) -> None:
     native = NativeRequest(dialect, msgspec.json.decode(body, type=dict[str, msgspec.Raw]), body=body)
     asked = ChatRequest("", [PromptMessage(MessageRole.USER, [Text("hi")])], native=native, whole=True, max_tokens=9)
