@@ -192,3 +192,21 @@ def test_pictures_and_moderation(wire: httpx.Client) -> None:
     assert (picture.status_code, judged.status_code) == (200, 200)
     sound("ImagesResponse", picture)
     sound("CreateModerationResponse", judged)
+
+
+@pytest.mark.parametrize("case", ["text", "reasoning", "length", "refusal"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.usefixtures("provider")
+def test_responses(wire: httpx.Client, model: str, case: str) -> None:
+    body = {"model": model, "input": told("hello", **CASES[case][1])}
+    whole = wire.post("/responses", json=body)
+    streamed = wire.post("/responses", json=body | {"stream": True})
+
+    assert whole.is_success
+    made = sound("Response", whole)
+    sound("Response", wire.get(f"/responses/{made['id']}"))
+    sound("ResponseItemList", wire.get(f"/responses/{made['id']}/input_items"))
+    found = events(streamed)
+    assert found[-1]["type"] in ("response.completed", "response.incomplete")
+    for event in found:
+        assert faults("ResponseStreamEvent", event) == [], event
