@@ -66,7 +66,7 @@ class _Earlier:
 
 @bp.post("/responses")
 @speaks(documented("responses/create", streams=True))
-@limited("chat")
+@limited("gateway")
 def create_response() -> Response:
     """Make a response. It is kept, unless `store` is false, and made to its end also where the client leaves."""
     body = request.get_data()

@@ -67,6 +67,7 @@ class World:
         admin = set_up(app)
         self.callers = {"admin": admin, "user": add_user(admin, app, "grace")}
         self._made = 0
+        self._models: dict[str, str] = {}
         self.ids = {name: self._ids(name) for name in self.callers}
 
     def prepare(self, case: schemathesis.Case, caller: str) -> None:
@@ -112,6 +113,16 @@ class World:
         nothing = dict.fromkeys(("api_key", "aliases", "visibility", "price", "capabilities", "upstream_model"))
         return {"name": f"made-{self._made}", "kind": "echo", "base_url": ""} | nothing
 
+    def _model_id(self, caller: str) -> str:
+        """A model of the caller. All but the first make room for it: a user may have a hundred."""
+        user, first = self.callers[caller], self._models.get(caller)
+        for model in Actor.ok(user.get("/api/v1/models"))["items"]:
+            if model["source"] == "personal" and model["id"] != first:
+                user.delete(f"/api/v1/models/{model['id']}")
+        made = str(Actor.ok(user.post("/api/v1/models", self._model()), 201)["id"])
+        self._models.setdefault(caller, made)
+        return made
+
     def _price(self) -> dict[str, str]:
         """A model that has a price."""
         model = {"provider": "echo", "model": "echo"}
@@ -138,7 +149,7 @@ class World:
             "conversation_id": turn["session_id"],
             "generation_id": turn["generation_id"],
             "message_id": turn["message"]["parent_id"],
-            "model_id": Actor.ok(self.callers[caller].post("/api/v1/models", self._model()), 201)["id"],
+            "model_id": self._model_id(caller),
             "user_id": made,
         }
 
