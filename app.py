@@ -197,7 +197,7 @@ def _services(
         books=books,
         chat=chat,
         close=shared.close,
-        completions=CompletionService(chooser, planner, upstream, books.ledger, key_limiter, desk),
+        completions=CompletionService(chooser, planner, upstream, books.ledger, key_limiter, desk, auth.recheck),
         desk=desk,
         event_streams=event_streams,
         feed=feed,

@@ -11,7 +11,7 @@ import structlog
 
 from domain.chat import ChatRequest
 from domain.deltas import Delta
-from domain.errors import AppError, NotFound, ProviderError, UpstreamCut
+from domain.errors import AppError, NotAuthenticated, NotFound, ProviderError, UpstreamCut
 from domain.generation import EndReason
 from domain.ledger import EntryKind
 from domain.principal import Principal
@@ -23,6 +23,7 @@ from services.generation_runner import AnswerTooLarge, end_reason_of
 from services.key_limiter import Held, KeyLimiter
 from services.ledger import Hold, Ledger
 from services.model_choice import ModelChooser, PublicModel
+from services.reader_check import RECHECK_S, ReaderCheck
 from services.settlements import Due
 from services.turn_plan import Plan, TurnPlanner
 from services.upstream import Upstream
@@ -47,6 +48,7 @@ class Completion:
         hold: Hold,
         held: Held,
         ended: Callable[["Completion"], None],
+        check: ReaderCheck | None = None,
     ) -> None:
         self.id = hold.entry.generation_id
         self.created = int(time.time())
@@ -59,6 +61,7 @@ class Completion:
         self.usage: Usage | None = None
         self.error: AppError | None = None
         self._ended = ended
+        self._check = check
         self._stop_reason: EndReason | None = None
         self._deltas = self._produce(upstream)
 
@@ -66,8 +69,8 @@ class Completion:
         """The answer, once, in the caller's greenlet. At its end, whatever that is, it is settled.
 
         Raises the :class:`ProviderError` that says best why there is no (whole) answer, Unavailable
-        ``shutting_down`` where this worker has to go. Who closes it before its end is a client that left: the provider
-        is stopped, and what it wrote is billed.
+        ``shutting_down`` where this worker has to go, NotAuthenticated once the caller's API key has ended. Who closes
+        it before its end is a client that left: the provider is stopped, and what it wrote is billed.
         """
         return self._deltas
 
@@ -118,15 +121,17 @@ class Completion:
             self._ended(self)
 
     def _counted(self, deltas: Generator[Delta, None, None]) -> Generator[Delta, None, None]:
-        tally = self.tally
+        tally, check = self.tally, self._check
         add = tally.add
         try:
             for delta in deltas:
                 add(delta)
                 if tally.size > _MAX_ANSWER_CHARS:
                     raise AnswerTooLarge("The answer is too long.", provider=self.plan.first.provider)
+                if check is not None:
+                    check()
                 yield delta
-        except GeneratorExit:
+        except (GeneratorExit, NotAuthenticated):
             self._stop_reason = self._stop_reason or EndReason.USER_STOP
             self.upstream.stop()
             raise
@@ -143,6 +148,7 @@ class CompletionService:
         ledger: Ledger,
         key_limiter: KeyLimiter,
         desk: FrontDesk,
+        recheck: Callable[[Principal], None],
     ) -> None:
         self._chooser = chooser
         self._planner = planner
@@ -150,6 +156,7 @@ class CompletionService:
         self._ledger = ledger
         self._key_limiter = key_limiter
         self._desk = desk
+        self._recheck = recheck
 
     def begin(
         self, principal: Principal, model: str, asked: ChatRequest, kind: EntryKind = EntryKind.CHAT
@@ -166,7 +173,8 @@ class CompletionService:
         prompt, first = hold.entry.prompt_tokens or 0, plan.first.model
         held = self._key_limiter.hold_chat(principal.key, prompt, plan.request, first)
         self._desk.reserve(held, hold)
-        completion = Completion(self._upstream, model, plan, hold, held, self._end)
+        check = ReaderCheck(self._recheck, principal, RECHECK_S) if principal.key is not None else None
+        completion = Completion(self._upstream, model, plan, hold, held, self._end, check)
         self._desk.enter(completion)
         return completion
 

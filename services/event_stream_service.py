@@ -55,8 +55,15 @@ class EventStreamService:
             raise NotFound("There is no such generation.", "generation_not_found")
         return self._checked(principal, self._items(principal, row, after))
 
-    def tail(self, generation_id: str, after: int = 0) -> Iterator[Item]:
-        """The same for a generation that this very request has begun: it runs here, and its owner is known."""
+    def tail(self, principal: Principal, generation_id: str) -> Iterator[Item]:
+        """The same for a generation that this very request has begun: it runs here, and its owner is known.
+
+        It is as long as the answer, so a sign-in that ends lets it go on; a key may have been revoked since it leaked.
+        """
+        items = self._tail(generation_id)
+        return items if principal.key is None else self._checked(principal, items)
+
+    def _tail(self, generation_id: str, after: int = 0) -> Iterator[Item]:
         while True:
             batch = self._event_log.read(generation_id, after, self.heartbeat_s)
             if batch is None:

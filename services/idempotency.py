@@ -97,7 +97,7 @@ class Idempotency:
     def events(self, principal: Principal, begun: Begun) -> Iterator[Item]:
         """The events of the turn's generation, from the first one on. Raises Conflict if its session is gone."""
         if begun.live is not None:
-            return self._event_streams.tail(begun.generation_id)
+            return self._event_streams.tail(principal, begun.generation_id)
         with self._unit_of_work(writes=False) as uow:
             _rows(uow, principal, begun)
         return self._event_streams.follow(principal, begun.generation_id, 0)

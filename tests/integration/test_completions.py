@@ -8,7 +8,7 @@ from flask_openapi import OpenAPI
 
 from domain.chat import ChatRequest, PromptMessage
 from domain.deltas import TextDelta
-from domain.errors import BudgetExceeded, NotFound, ProviderError, Unavailable
+from domain.errors import BudgetExceeded, NotAuthenticated, NotFound, ProviderError, Unavailable
 from domain.generation import EndReason
 from domain.ledger import EntryState
 from domain.messages import MessageRole, Text
@@ -30,8 +30,15 @@ def app(make_app: AppFactory, provider: ScriptedProvider) -> OpenAPI:
     return make_app({"openai": entry(provider)}, AUTO_TITLE=False)
 
 
-def begin(app: OpenAPI, caller: Actor, text: str, model: str = "sees", choices: int = 1) -> Completion:
-    principal = Principal(caller.id, "ada", Role.USER, "sign-in")
+def begin(
+    app: OpenAPI,
+    caller: Actor,
+    text: str,
+    model: str = "sees",
+    choices: int = 1,
+    principal: Principal | None = None,
+) -> Completion:
+    principal = principal or Principal(caller.id, "ada", Role.USER, "sign-in")
     asked = ChatRequest("", [PromptMessage(MessageRole.USER, [Text(text)])], whole=True, choices=choices)
     return services(app).completions.begin(principal, model, asked)
 
@@ -114,6 +121,26 @@ def test_who_never_reads_pays_nothing_and_sends_nothing(app: OpenAPI, admin: Act
     (row,) = entries(app)
     assert (row.state, row.end_reason) == ("released", "user_stop")
     assert provider.log() == []
+
+
+def test_an_api_key_that_is_revoked_ends_its_answers(
+    app: OpenAPI, admin: Actor, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.reader_check.RECHECK_S", 0.05)
+    made = ok(admin.post("/api/v1/keys", {"name": "mine"}), 201)
+    principal = services(app).api_keys.checker.authenticate(made["key"], "127.0.0.1")
+    completion = begin(app, admin, told(**SLOW), principal=principal)
+    deltas = completion.deltas()
+    next(deltas)
+
+    ok(admin.delete(f"/api/v1/keys/{made['id']}"))
+    with pytest.raises(NotAuthenticated) as refusal:
+        list(deltas)
+
+    assert refusal.value.error_code == "key_revoked"
+    assert provider.wait_closed(provider.last()["id"])["end"] == "client_closed"
+    (row,) = entries(app)
+    assert (row.state, row.source, row.end_reason) == ("settled", "partial", "user_stop")
 
 
 def test_a_failure_is_raised_and_noted(app: OpenAPI, admin: Actor) -> None:

@@ -354,6 +354,21 @@ def test_what_ends_an_api_key_ends_its_stream(
     ok(user.post("/api/v1/chat/stop", {"session_id": stream.split("/")[-2]}))
 
 
+def test_revoking_an_api_key_ends_the_answers_that_it_has_asked_for(app: OpenAPI, user: Actor, session_id: str) -> None:
+    made = ok(user.post("/api/v1/keys", {"name": "mine"}), 201)
+    body = {"session_id": session_id, "message": "/echo pace=50 words=200 hello"}
+    answer = app.test_client().post("/api/v1/chat/stream", json=body, headers={"x-api-key": made["key"]})
+    frames = iter(answer.response)
+    next(frames)
+    ok(user.delete(f"/api/v1/keys/{made['id']}"))
+
+    rest = [str(frame) for frame in frames]
+    assert len(rest) < 200
+    assert "complete" not in rest[-1]
+    assert ok(user.get(f"/api/v1/sessions/{session_id}/messages"))["items"][-1]["status"] == "running"
+    ok(user.post("/api/v1/chat/stop", {"session_id": session_id}))
+
+
 def test_a_ticket_of_an_api_key_counts_as_long_as_the_key(
     app: OpenAPI, user: Actor, session_id: str, stream: str
 ) -> None:
