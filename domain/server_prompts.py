@@ -66,6 +66,16 @@ def _leading_block(fields: Mapping[str, msgspec.Raw], prompt: str) -> Mapping[st
     return {**fields, "system": _in_front(own, given)}
 
 
+def _leading_text(fields: Mapping[str, msgspec.Raw], prompt: str) -> Mapping[str, msgspec.Raw]:
+    """OpenAI's older protocol: in front of each text. What comes as numbers of tokens cannot be added to."""
+    given = msgspec.json.decode(fields.get("prompt", msgspec.Raw(b'""')))
+    if isinstance(given, str):
+        return {**fields, "prompt": msgspec.Raw(msgspec.json.encode(f"{prompt}{_BETWEEN}{given}"))}
+    if isinstance(given, list) and all(isinstance(text, str) for text in given):
+        return {**fields, "prompt": msgspec.Raw(msgspec.json.encode([f"{prompt}{_BETWEEN}{text}" for text in given]))}
+    return fields
+
+
 def _text_block(text: str | msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode({"type": "text", "text": text}))
 
@@ -84,4 +94,5 @@ def _in_front(own: msgspec.Raw, given: msgspec.Raw | None) -> msgspec.Raw:
 _PUT: Mapping[Dialect, Callable[[Mapping[str, msgspec.Raw], str], Mapping[str, msgspec.Raw]]] = {
     "chat_completions": _leading_message,
     "messages": _leading_block,
+    "text_completions": _leading_text,
 }

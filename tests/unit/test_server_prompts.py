@@ -152,3 +152,23 @@ def test_a_declaration() -> None:
         "org/smart": " Be kind.\n",
         "4": "numbers are names too",
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (b'"a"', b'"Be brief.\\n\\na"'),
+        (b'["a"]', b'["Be brief.\\n\\na"]'),
+        (b"[[1,2]]", b"[[1,2]]"),
+        (b"", b'"Be brief.\\n\\n"'),
+    ],
+    ids=["text", "texts", "tokens", "nothing"],
+)
+def test_in_front_of_bare_prompts(given: bytes, sent: bytes) -> None:
+    fields = {"prompt": msgspec.Raw(given)} if given else {}
+    asked = ChatRequest("", [], native=NativeRequest("text_completions", fields))
+
+    native = with_server_prompt(asked, "Be brief.").native
+
+    assert native is not None
+    assert bytes(native.fields["prompt"]) == sent
