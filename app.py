@@ -218,7 +218,7 @@ def _services(
         setup=setup,
         stored_completions=StoredCompletions(chat, hidden, idempotency, chooser),
         toolbox=planner.toolbox,
-        token_counts=TokenCountService(chooser, providers, tokenizer.count, _deadlines(settings)),
+        token_counts=TokenCountService(chooser, providers, tokenizer.count, _deadlines(settings), prompts),
         users=users,
     )
 

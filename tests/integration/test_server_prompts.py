@@ -230,3 +230,17 @@ def test_the_log_never_has_the_text(app: OpenAPI, admin: Actor, caplog: pytest.L
     assert "server_prompt_set" in caplog.text
     assert "upstream_attempt" in caplog.text
     assert "Canary" not in caplog.text
+
+
+@pytest.mark.parametrize("model", ["first", "claude"])
+def test_it_counts_where_tokens_are_counted_and_goes_before_bare_prompts(
+    app: OpenAPI, admin: Actor, provider: ScriptedProvider, model: str
+) -> None:
+    asked = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+    before = admin.post("/v1/messages/count_tokens", asked).get_json()["input_tokens"]
+    ok(admin.put(f"/api/v1/prompts/{model}", {"text": "Be brief, be kind, be true."}))
+
+    assert admin.post("/v1/messages/count_tokens", asked).get_json()["input_tokens"] > before
+
+    assert admin.post("/v1/completions", {"model": model, "prompt": "hi"}).status_code == 200
+    assert "Be brief" in json.dumps(provider.last()["body"])
