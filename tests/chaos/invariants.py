@@ -117,10 +117,13 @@ def saved_is_what_the_reader_has(evidence: Evidence) -> Iterator[str]:
 
 @rule
 def complete_is_all_that_the_provider_said(evidence: Evidence) -> Iterator[str]:
-    """A completed answer is a whole answer of the provider's; any other is the beginning of one."""
+    """A completed answer is a whole answer of the provider's; any other is the beginning of one.
+
+    Whole is what has its finish reason: what may follow, a count and an end marker, can get lost.
+    """
     for generation_id, generation, message in evidence.answers():
         entries = evidence.calls_of(generation_id)
-        whole = [entry["text_sent"] for entry in entries if entry["end"] == "complete"]
+        whole = [entry["text_sent"] for entry in entries if entry["end"] == "complete" or entry.get("finished")]
         if generation["status"] == "completed" and message["text"] not in whole:
             yield f"{generation_id} is completed, {len(message['text'])} characters; the provider sent {_ends(entries)}"
         elif message["text"] and not any(entry["text_sent"].startswith(message["text"]) for entry in entries):
@@ -135,16 +138,16 @@ def _ends(entries: list[dict[str, Any]]) -> list[tuple[str, int]]:
 def tokens_are_the_providers(evidence: Evidence) -> Iterator[str]:
     """A completed answer is counted, and billed, as the provider has reported; nothing is billed that it has not."""
     for generation_id, generation, _ in evidence.answers():
-        reported = [
-            _tokens(call["usage_reported"]) for call in evidence.calls_of(generation_id) if call["usage_reported"]
-        ]
+        calls = [call for call in evidence.calls_of(generation_id) if call["usage_reported"]]
+        reported = [_tokens(call["usage_reported"]) for call in calls]
+        arrived = any(call["end"] == "complete" for call in calls)  # else the count may have been lost on its way
         billed = [_tokens(row) for row in evidence.bill(generation_id) if row["source"] == "provider"]
         if Counter(billed) - Counter(reported):
             yield f"{generation_id} is billed as {billed}, the provider reported {reported}"
         counted = _tokens(generation)
-        if generation["status"] == "completed" and reported and counted not in reported:
+        if generation["status"] == "completed" and arrived and counted not in reported:
             yield f"{generation_id} is counted as {counted}, the provider reported {reported}"
-        if generation["status"] == "completed" and reported and counted not in billed:
+        if generation["status"] == "completed" and arrived and counted not in billed:
             yield f"{generation_id} is counted as {counted} and billed as {billed}"
 
 

@@ -40,6 +40,7 @@ class Entry:
     closed: float | None = None
     end: str | None = None
     events_sent: int = 0
+    finished: bool = False
     usage_reported: dict[str, int] | None = None
     headers: dict[str, str] = field(default_factory=dict)
     done: Event = field(default_factory=Event)
@@ -93,6 +94,7 @@ class Entry:
             "status": self.status,
             "events_sent": self.events_sent,
             "text_sent": self.text_sent,
+            "finished": self.finished,
             "usage_reported": self.usage_reported,
             "end": self.end,
             **walls,

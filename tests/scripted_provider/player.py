@@ -136,6 +136,7 @@ class _Performance:
             self.peer.send(chunk(piece) if self._chunked else piece)
         if frame.kind != "comment":
             self.entry.sent(frame.text)
+            self.entry.finished = self.entry.finished or frame.kind in ("finish", "done")
             self.entry.usage_reported = frame.usage or self.entry.usage_reported
 
     def _cut_up(self, data: bytes) -> Iterator[bytes]:
