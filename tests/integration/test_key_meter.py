@@ -10,6 +10,7 @@ import pytest
 
 from domain.api_keys import KeyGrant, KeyLimits
 from domain.errors import LimitExceeded
+from domain.identifiers import new_id
 from repositories.key_meter import KeyMeter
 from repositories.key_window import LEASE_S, KeyWindow
 from repositories.redis_key_meter import RedisKeyMeter
@@ -30,7 +31,8 @@ def worker(redis: Redis, link_to: LinkFactory) -> Worker:
 
 
 def key(**limits: int) -> KeyGrant:
-    return KeyGrant("key_1", frozenset(), limits=KeyLimits(**limits))
+    """A key of this test's own: workers of others may live on, and renew what they hold in the Redis of all."""
+    return KeyGrant(new_id("key"), frozenset(), limits=KeyLimits(**limits))
 
 
 def attempt(limiter: KeyLimiter, grant: KeyGrant, tokens: int = 0) -> Held | None:
@@ -157,7 +159,7 @@ from repositories.redis_key_meter import RedisKeyMeter
 from repositories.redis_link import RedisLink
 from services.key_limiter import KeyLimiter
 limiter = KeyLimiter(KeyMeter(RedisKeyMeter(RedisLink(sys.argv[1]))))
-held = [limiter.hold(KeyGrant("key_1", frozenset(), limits=KeyLimits(parallel_requests=3)), 0) for _ in range(2)]
+held = [limiter.hold(KeyGrant(sys.argv[2], frozenset(), limits=KeyLimits(parallel_requests=3)), 0) for _ in range(2)]
 print("holds", flush=True)
 time.sleep(600)
 """
@@ -168,7 +170,7 @@ def test_the_slots_of_a_worker_that_died_free_themselves_and_those_of_the_living
 ) -> None:
     grant, alive = key(parallel_requests=3), worker()
     kept = alive.hold(grant, 0)
-    with subprocess.Popen([sys.executable, "-c", DIES, redis.url], cwd=ROOT, stdout=subprocess.PIPE) as dying:
+    with subprocess.Popen([sys.executable, "-c", DIES, redis.url, grant.id], cwd=ROOT, stdout=subprocess.PIPE) as dying:
         assert dying.stdout is not None
         assert dying.stdout.readline() == b"holds\n"
         assert code(alive, grant) == "key_parallel_limited"
