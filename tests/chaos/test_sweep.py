@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -24,6 +25,11 @@ from tests.servers import Redis, Servers
 pytestmark = pytest.mark.chaos
 
 WAYS: tuple[Way, ...] = ("request", "reply")
+SETTINGS: dict[str, Any] = {
+    "AUTO_TITLE": False,
+    "RATE_LIMIT": "10000 per minute",
+    "RATE_LIMIT_CHAT": "10000 per minute",
+}
 _TRIES = 3
 _PATIENCE_S = 2.0  # a turn whose commit was not confirmed is followed by nobody: its lease has to run out
 
@@ -118,7 +124,7 @@ def sweep(chat: Chat, fuse: Fuse, name: str, *, calm: int = 0) -> int:
 
 
 def test_every_operation_of_sqlite(make_app: AppFactory, provider: ScriptedProvider) -> None:
-    app = make_app({"openai": entry(provider)}, AUTO_TITLE=False)
+    app = make_app({"openai": entry(provider)}, **SETTINGS)
     chat = Chat(app, provider)
     with app.app_context():
         fuse = fused_sqlite(db.engine)
@@ -135,7 +141,7 @@ def test_every_message_on_the_wire_to_mariadb(
     with FusedCable(server.port, way) as cable:
         app = make_app(
             {"openai": entry(provider)},
-            AUTO_TITLE=False,
+            **SETTINGS,
             DATABASE_URL=url.replace(f":{server.port}/", f":{cable.port}/"),
             DATABASE_POOL_SIZE=2,
         )
@@ -147,12 +153,12 @@ def test_every_message_on_the_wire_to_redis(
     make_app: AppFactory, provider: ScriptedProvider, redis: Redis, way: Way
 ) -> None:
     with FusedCable(redis.port, way) as cable:
-        app = make_app({"openai": entry(provider)}, AUTO_TITLE=False, REDIS_URL=f"redis://127.0.0.1:{cable.port}/0")
+        app = make_app({"openai": entry(provider)}, **SETTINGS, REDIS_URL=f"redis://127.0.0.1:{cable.port}/0")
         assert sweep(Chat(app, provider, pace_ms=25), cable.fuse, f"redis{way}") > 5
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_message_on_the_wire_to_the_provider(make_app: AppFactory, provider: ScriptedProvider, way: Way) -> None:
     with FusedCable(int(provider.base_url.rpartition(":")[2]), way) as cable:
-        app = make_app({"openai": entry(provider, base_url=f"http://127.0.0.1:{cable.port}/v1")}, AUTO_TITLE=False)
+        app = make_app({"openai": entry(provider, base_url=f"http://127.0.0.1:{cable.port}/v1")}, **SETTINGS)
         assert sweep(Chat(app, provider), cable.fuse, f"provider{way}", calm=2) > 0
