@@ -39,9 +39,10 @@ def node(scripted_process: ScriptedProvider, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def client(node: Gateway, provider: ScriptedProvider) -> openai.OpenAI:
+def client(node: Gateway, provider: ScriptedProvider) -> Iterator[openai.OpenAI]:
     assert provider is node.provider
-    return node.client()
+    with node.client() as made:
+        yield made
 
 
 @pytest.mark.parametrize("model", MODELS)
