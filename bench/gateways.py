@@ -94,6 +94,7 @@ class UniChat(Gateway):
             AUTO_TITLE="false",
             RATE_LIMIT="100000000 per minute",
             RATE_LIMIT_CHAT="100000000 per minute",
+            RATE_LIMIT_GATEWAY="100000000 per minute",
             MAX_STREAMS_PER_USER=100_000,
             WORKERS=1,
             **self._settings(),
@@ -102,7 +103,7 @@ class UniChat(Gateway):
             os.sched_setaffinity(pid, cores()[0])
         self._node.wait_ready()
         token = self._node.set_up()
-        limits = {"requests_per_minute": 10**9, "tokens_per_minute": 10**12, "parallel_requests": 10**6}
+        limits = {"requests_per_minute": 10**9, "tokens_per_minute": 10**9, "parallel_requests": 10**6}
         key = self._node.call("POST", "/api/v1/keys", {"name": "bench", **limits}, token)
         budget = {"month": {"requests": 10**12, "tokens": 10**15}}
         self._node.call("PUT", f"/api/v1/keys/{key['id']}/budgets", budget, token)
