@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = ("domain", "models", "repositories", "adapters", "telemetry", "tools", "services", "api")
+LAYERS = ("domain", "models", "repositories", "adapters", "telemetry", "tools", "services", "api", "composition")
 SINGLE_FILES = ("app.py", "config.py", "wsgi.py", "gunicorn.conf.py")
 FOLDERS = (*LAYERS, "migrations", "scripts")
 

@@ -29,4 +29,11 @@ def test_no_contract_ignores_an_import() -> None:
 def test_every_layer_is_in_the_order() -> None:
     (layers,) = [contract["layers"] for contract in contracts() if contract["type"] == "layers"]
 
-    assert layers == ["api", "services", "adapters | repositories | telemetry | tools", "models", "domain"]
+    assert layers == [
+        "composition",
+        "api",
+        "services",
+        "adapters | repositories | telemetry | tools",
+        "models",
+        "domain",
+    ]
