@@ -1,7 +1,12 @@
 """Words of the ledger: the books of what provider calls used and cost."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+from domain.budgets import Amounts
 
 
 class EntryKind(StrEnum):
@@ -38,3 +43,50 @@ class Booking:
     key_budgeted: bool = False
     session_id: str | None = None
     kind: EntryKind = EntryKind.CHAT
+
+
+@dataclass(slots=True)
+class Entry:
+    """A row of the ledger as it is reserved, by the names of its columns: the request's first attempt.
+
+    Prices are in micro-USD per million tokens, None for a model without; ``held_cost`` is in nano-USD. ``budgeted`` is
+    known when it is written.
+    """
+
+    id: str
+    user_id: str
+    key_id: str | None
+    session_id: str | None
+    generation_id: str
+    kind: str
+    provider: str
+    model: str
+    public_model: str
+    prompt_tokens: int | None
+    input_price: int | None
+    cached_price: int | None
+    output_price: int | None
+    reasoning_price: int | None
+    held_tokens: int
+    held_cost: int
+    budgeted: bool
+    key_budgeted: bool
+    created_at: datetime
+
+    @property
+    def held(self) -> Amounts:
+        """What it holds of budgets. A title is no request."""
+        return Amounts(int(self.kind != EntryKind.TITLE), self.held_tokens, self.held_cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What an entry has come to by ``moment``: the columns that change, and those of a row for each further attempt.
+
+    ``used`` is what all of ``rows`` come to in budgets.
+    """
+
+    entry: Entry
+    rows: Sequence[Mapping[str, Any]]
+    used: Amounts
+    moment: datetime

@@ -8,8 +8,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from domain.budgets import Amounts, Limits, Measure, Standing, Standings, Window, first_days
 from models import BudgetColumns
+from repositories.budget_statements import ALL, BudgetStatements, holding, settling
 
-_ALL = [(window, measure) for window in Window for measure in Measure]
 _Row = TypeVar("_Row", bound=BudgetColumns)
 
 
@@ -19,41 +19,32 @@ class BudgetRepository(Generic[_Row]):
     ``moment`` says which day and month (UTC) it is.
     """
 
-    def __init__(self, session: Session, table: type[_Row], id_: InstrumentedAttribute[str]) -> None:
+    def __init__(
+        self, session: Session, table: type[_Row], id_: InstrumentedAttribute[str], statements: BudgetStatements
+    ) -> None:
         self._session = session
         self._table = table
         self._id = id_
+        self._statements = statements
 
     def exists(self, of: str) -> bool:
         """Whether anybody counts what this one uses."""
-        return self._session.scalar(sa.select(sa.literal(1)).where(self._id == of)) is not None
+        return self._statements.exists.on(self._session, {"of": of}).first() is not None
 
     def hold(self, of: str, most: Amounts, moment: datetime) -> bool:
         """Keep so much aside; false, and nothing kept, if any limit does not allow it."""
-        guards = [
-            sa.or_(limit.is_(None), self._used_now(window, measure, moment) + held + getattr(most, measure) <= limit)
-            for window, measure in _ALL
-            for limit, held in [(self._column(window, measure, "limit"), self._held(measure))]
-        ]
-        kept = {self._held(measure): self._held(measure) + getattr(most, measure) for measure in Measure}
-        return self._changed(self._update(of).where(*guards).values(kept))
+        return self._statements.hold.on(self._session, holding(of, most, moment)).rowcount == 1
 
     def settle(self, of: str, held: Amounts, used: Amounts, moment: datetime) -> None:
         """Give back what was held, and count what was used in the windows of ``moment``."""
-        given_back = [(self._held(measure), self._held(measure) - getattr(held, measure)) for measure in Measure]
-        counted = [
-            (self._column(window, measure, "used"), self._used_now(window, measure, moment) + getattr(used, measure))
-            for window, measure in _ALL
-        ]
-        # MySQL evaluates these one after the other, each with the new values of those before: the days come last.
-        starts = [(self._of_row(start), first) for start, first in _starts(moment).values()]
-        days = [(start, sa.case((start < first, first), else_=start)) for start, first in starts]
-        self._changed(self._update(of).ordered_values(*given_back, *counted, *days))
+        self._statements.settle.on(self._session, settling(of, held, used, moment))
 
     def limit(self, of: str, limits: Limits, moment: datetime) -> None:
         """Set all limits anew; those that are left out are none. What was used before stays counted."""
-        values: dict[Any, Any] = {self._column(*place, "limit"): limits.get(place) for place in _ALL}
-        if not self._changed(self._update(of).values(values | {self._of_row("updated_at"): moment})):
+        values: dict[Any, Any] = {self._column(*place, "limit"): limits.get(place) for place in ALL}
+        query = sa.update(self._table).where(self._id == of).values(values | {self._of_row("updated_at"): moment})
+        result = self._session.execute(query, execution_options={"synchronize_session": False})
+        if cast("sa.CursorResult[Any]", result).rowcount != 1:
             self._session.add(self._table(**{self._id.key: of}, **_first_values(limits, moment)))
             self._session.flush()
 
@@ -62,26 +53,8 @@ class BudgetRepository(Generic[_Row]):
         query = sa.select(self._table).where(self._id == of)
         return self._session.scalar(query, execution_options={"populate_existing": True})
 
-    def _update(self, of: str) -> sa.Update:
-        return sa.update(self._table).where(self._id == of)
-
-    def _changed(self, query: Any) -> bool:
-        result = self._session.execute(query, execution_options={"synchronize_session": False})
-        return cast("sa.CursorResult[Any]", result).rowcount == 1
-
-    def _used_now(self, window: Window, measure: Measure, moment: datetime) -> Any:
-        """What counts as used at ``moment``: nothing yet, if the row still speaks of an earlier window."""
-        used = self._column(window, measure, "used")
-        if window is Window.TOTAL:
-            return used
-        start, first = _starts(moment)[window]
-        return sa.case((self._of_row(start) < first, 0), else_=used)
-
     def _column(self, window: Window, measure: Measure, what: str) -> InstrumentedAttribute[Any]:
         return self._of_row(f"{window}_{measure}_{what}")
-
-    def _held(self, measure: Measure) -> InstrumentedAttribute[Any]:
-        return self._of_row(f"{measure}_held")
 
     def _of_row(self, name: str) -> InstrumentedAttribute[Any]:
         return cast("InstrumentedAttribute[Any]", getattr(self._table, name))
@@ -89,7 +62,7 @@ class BudgetRepository(Generic[_Row]):
 
 def standings_of(row: BudgetColumns, moment: datetime) -> Standings:
     """How every limit stands at ``moment``."""
-    return {place: _standing(row, *place, moment) for place in _ALL}
+    return {place: _standing(row, *place, moment) for place in ALL}
 
 
 def _starts(moment: datetime) -> dict[Window, tuple[str, date]]:
@@ -107,6 +80,6 @@ def _standing(row: BudgetColumns, window: Window, measure: Measure, moment: date
 
 def _first_values(limits: Limits, moment: datetime) -> dict[str, Any]:
     day, month = first_days(moment)
-    counts = {f"{window}_{measure}_used": 0 for window, measure in _ALL} | {f"{measure}_held": 0 for measure in Measure}
+    counts = {f"{window}_{measure}_used": 0 for window, measure in ALL} | {f"{measure}_held": 0 for measure in Measure}
     told = {f"{window}_{measure}_limit": limit for (window, measure), limit in limits.items()}
     return counts | told | {"day_start": day, "month_start": month, "created_at": moment, "updated_at": moment}

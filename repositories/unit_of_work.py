@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from models import BudgetEntity, KeyBudgetEntity
 from repositories.api_key_repository import ApiKeyRepository
 from repositories.budget_repository import BudgetRepository
+from repositories.budget_statements import KEYS, USERS
 from repositories.claim_repository import ClaimRepository
 from repositories.database import Database
 from repositories.generation_repository import GenerationRepository
@@ -42,8 +43,8 @@ class UnitOfWork:
         self.claims = ClaimRepository(session)
         self.ledger = LedgerRepository(session)
         self.prices = PriceRepository(session)
-        self.budgets = BudgetRepository(session, BudgetEntity, BudgetEntity.user_id)
-        self.key_budgets = BudgetRepository(session, KeyBudgetEntity, KeyBudgetEntity.key_id)
+        self.budgets = BudgetRepository(session, BudgetEntity, BudgetEntity.user_id, USERS)
+        self.key_budgets = BudgetRepository(session, KeyBudgetEntity, KeyBudgetEntity.key_id, KEYS)
         self.usage = UsageRepository(session)
         self.stamps = StampRepository(session)
         self.routes = RouteRepository(session)

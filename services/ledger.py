@@ -4,8 +4,8 @@ A row is reserved in the transaction that stores the turn, and settled in the on
 whoever comes second changes nothing. How it all works is told in docs/billing.md.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,11 +16,11 @@ from domain.chat import ChatRequest, ModelInfo
 from domain.clock import now
 from domain.generation import EndReason
 from domain.identifiers import new_id
-from domain.ledger import Booking, EntryKind, EntryState
+from domain.ledger import Bill, Booking, Entry, EntryKind, EntryState
 from domain.money import Price, PriceList
 from domain.observer import NOBODY, Observer, Settlement
 from domain.usage import Usage, UsageSource
-from models import GenerationEntity, LedgerEntity
+from models import GenerationEntity
 from repositories.budget_repository import BudgetRepository
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.answer import Answer
@@ -34,7 +34,6 @@ from services.upstream_handle import UpstreamHandle
 log = structlog.get_logger()
 
 _SWEEP = 50  # rows at a time
-_NAMES = tuple(field.name for field in fields(Booking))
 _PRICES = ("input_price", "output_price", "cached_price", "reasoning_price")
 
 
@@ -42,7 +41,7 @@ _PRICES = ("input_price", "output_price", "cached_price", "reasoning_price")
 class Hold:
     """A row that is, or is to be, reserved, with the prices that hold for it until it is settled."""
 
-    entry: LedgerEntity
+    entry: Entry
     prices: PriceList
 
 
@@ -68,7 +67,7 @@ class Ledger:
 
     def prepare_title(self, turn: Hold, provider: str, model: ModelInfo, request: ChatRequest) -> Hold:
         """The row for the request that names the session of a turn; likewise."""
-        return self.prepare(Booking(**_names(turn.entry) | {"kind": EntryKind.TITLE}), provider, model, request)
+        return self.prepare(_booking_of_title(turn.entry), provider, model, request)
 
     def prepare_counted(self, booking: Booking, provider: str, model: str, prompt: int, longest: int = 0) -> Hold:
         """The row for a request of ``prompt`` tokens, to be answered in ``longest`` at most; likewise.
@@ -77,20 +76,23 @@ class Ledger:
         """
         prices = self._prices.current()
         price = prices.get((provider, model))
-        entry = LedgerEntity(
+        entry = Entry(
             id=new_id("led"),
-            attempt=1,
+            user_id=booking.user_id,
+            key_id=booking.key_id,
+            session_id=booking.session_id,
+            generation_id=booking.generation_id,
+            kind=booking.kind,
             provider=provider,
             model=model,
-            state=EntryState.RESERVED,
+            public_model=booking.public_model,
             prompt_tokens=prompt,
             **_price_columns(price),
-            cost=0,
             held_tokens=prompt + longest,
             held_cost=price.most(prompt, longest) if price else 0,
             budgeted=False,
+            key_budgeted=booking.key_budgeted,
             created_at=now(),
-            **_names(booking),
         )
         return Hold(entry, prices)
 
@@ -104,8 +106,8 @@ class Ledger:
         entry.budgeted = uow.budgets.exists(entry.user_id)
         uow.ledger.add(entry)
         for budgets, of in _budgets_of(uow, entry):
-            if not budgets.hold(of, _held(entry), entry.created_at):
-                raise refusal(budgets.get(of), _held(entry), entry.created_at)
+            if not budgets.hold(of, entry.held, entry.created_at):
+                raise refusal(budgets.get(of), entry.held, entry.created_at)
 
     def charges(self, upstream: UpstreamHandle, answer: Written) -> list[Charge]:
         """What the attempts of a turn have used. It counts: not to be called in a transaction."""
@@ -124,19 +126,17 @@ class Ledger:
         error_code: str | None = None,
     ) -> bool:
         """Write what it came to, one row for each attempt; false, and nothing written, if that was done before."""
-        moment, entry = now(), hold.entry
+        entry = hold.entry
         charges = charges or [Charge(entry.provider, entry.model, None, error_code=error_code)]
-        rows = [_outcome_columns(charge, hold.prices, end_reason, moment) for charge in charges]
-        if not uow.ledger.settle(entry.id, **rows[0]):
+        bill = _bill(hold, charges, end_reason)
+        if not uow.ledger.settle(bill):
             return False
-        if rows[1:]:
-            uow.ledger.add(*(_further(entry, attempt, row) for attempt, row in enumerate(rows[1:], 2)))
         for budgets, of in _budgets_of(uow, entry):
-            budgets.settle(of, _held(entry), _used(entry, rows), moment)
-        uow.after_commit(lambda: self._tell(EntryKind(entry.kind), charges, rows))
+            budgets.settle(of, entry.held, bill.used, bill.moment)
+        uow.after_commit(lambda: self._tell(EntryKind(entry.kind), charges, bill.rows))
         return True
 
-    def _tell(self, kind: EntryKind, charges: Sequence[Charge], rows: Sequence[dict[str, Any]]) -> None:
+    def _tell(self, kind: EntryKind, charges: Sequence[Charge], rows: Sequence[Mapping[str, Any]]) -> None:
         for charge, row in zip(charges, rows, strict=True):
             told = Settlement(kind, row["state"], charge.provider, charge.model, charge.usage, row["cost"])
             self._observer.settled(told)
@@ -162,7 +162,7 @@ class Ledger:
             left = uow.ledger.left_over(now() - older_than, limit=_SWEEP)
         return sum(self._release(entry) for entry in left)
 
-    def _release(self, entry: LedgerEntity) -> bool:
+    def _release(self, entry: Entry) -> bool:
         with self._unit_of_work() as uow:
             released = self.settle(uow, Hold(entry, {}), [], EndReason.NODE_LOST)
             if released:
@@ -195,21 +195,7 @@ def _reason_of_other(charge: Charge) -> EndReason:
     return EndReason.TOOL_CALLS if charge.called_tools else EndReason.UPSTREAM_ERROR
 
 
-def _further(first: LedgerEntity, attempt: int, row: dict[str, Any]) -> LedgerEntity:
-    """The row of another attempt than the first: nothing was reserved for it."""
-    return LedgerEntity(
-        id=new_id("led"),
-        **_names(first),
-        attempt=attempt,
-        held_tokens=0,
-        held_cost=0,
-        budgeted=first.budgeted,
-        created_at=first.created_at,
-        **row,
-    )
-
-
-def _budgets_of(uow: UnitOfWork, entry: LedgerEntity) -> Iterator[tuple[BudgetRepository[Any], str]]:
+def _budgets_of(uow: UnitOfWork, entry: Entry) -> Iterator[tuple[BudgetRepository[Any], str]]:
     """The budgets that hold for a row: in this order always, so that no two transactions wait for each other."""
     if entry.budgeted:
         yield uow.budgets, entry.user_id
@@ -217,23 +203,29 @@ def _budgets_of(uow: UnitOfWork, entry: LedgerEntity) -> Iterator[tuple[BudgetRe
         yield uow.key_budgets, entry.key_id
 
 
-def _held(entry: LedgerEntity) -> Amounts:
-    return Amounts(_requests(entry), entry.held_tokens, entry.held_cost)
+def _bill(hold: Hold, charges: Sequence[Charge], end_reason: EndReason) -> Bill:
+    moment = now()
+    rows = [_outcome_columns(charge, hold.prices, end_reason, moment) for charge in charges]
+    return Bill(hold.entry, rows, _used(hold.entry, rows), moment)
 
 
-def _used(entry: LedgerEntity, rows: Sequence[dict[str, Any]]) -> Amounts:
+def _used(entry: Entry, rows: Sequence[dict[str, Any]]) -> Amounts:
     """What the rows of all attempts come to. A turn that used nothing does not count as one."""
     settled = [row for row in rows if row["state"] is EntryState.SETTLED]
     tokens = sum(row["prompt_tokens"] + row["completion_tokens"] for row in settled)
-    return Amounts(_requests(entry) if settled else 0, tokens, sum(row["cost"] for row in settled))
+    return Amounts(entry.held.requests if settled else 0, tokens, sum(row["cost"] for row in settled))
 
 
-def _requests(entry: LedgerEntity) -> int:
-    return int(entry.kind != EntryKind.TITLE)
-
-
-def _names(of: Booking | LedgerEntity) -> dict[str, Any]:
-    return {name: getattr(of, name) for name in _NAMES}
+def _booking_of_title(turn: Entry) -> Booking:
+    return Booking(
+        user_id=turn.user_id,
+        generation_id=turn.generation_id,
+        public_model=turn.public_model,
+        key_id=turn.key_id,
+        key_budgeted=turn.key_budgeted,
+        session_id=turn.session_id,
+        kind=EntryKind.TITLE,
+    )
 
 
 def _price_columns(price: Price | None) -> dict[str, int | None]:
@@ -242,7 +234,7 @@ def _price_columns(price: Price | None) -> dict[str, int | None]:
     return dict(zip(_PRICES, (price.input, price.output, price.cached, price.reasoning), strict=True))
 
 
-def _prices_of(entry: LedgerEntity) -> PriceList:
+def _prices_of(entry: Entry) -> PriceList:
     """The prices in a row."""
     if entry.input_price is None:
         return {}

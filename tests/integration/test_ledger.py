@@ -13,6 +13,7 @@ from domain.errors import Conflict
 from domain.generation import EndReason
 from domain.usage import Usage
 from models import LedgerEntity, db
+from repositories.ledger_repository import entry_of
 from services.charges import Charge
 from services.ledger import Hold
 from tests.actors import Actor, add_user, ok, set_up
@@ -128,7 +129,7 @@ def test_settling_twice_changes_nothing(app: OpenAPI, admin: Actor) -> None:
     store = services(app).keeper._store
 
     with store._unit_of_work() as uow:
-        assert not store.ledger.settle(uow, Hold(entry, {}), charges, EndReason.STOP)
+        assert not store.ledger.settle(uow, Hold(entry_of(entry), {}), charges, EndReason.STOP)
         uow.commit()
 
     assert [tokens(entry) for entry in entries(app)] == [(11, 7)]
@@ -141,7 +142,9 @@ def test_a_second_row_for_one_attempt_is_refused(app: OpenAPI, admin: Actor) -> 
 
     with pytest.raises(Conflict), ledger._unit_of_work() as uow:
         for _ in range(2):
-            ledger.reserve(uow, ledger.prepare_title(Hold(entry, {}), "openai", model, ChatRequest("sees", [])))
+            ledger.reserve(
+                uow, ledger.prepare_title(Hold(entry_of(entry), {}), "openai", model, ChatRequest("sees", []))
+            )
 
 
 # Several attempts

@@ -20,6 +20,7 @@ from domain.deltas import (
 from domain.errors import ProviderError, ProviderUnavailable
 from domain.usage import Usage
 from models import LedgerEntity
+from repositories.ledger_repository import entry_of
 from services.completion_service import Completion
 from services.key_limiter import Held
 from services.ledger import Hold
@@ -40,7 +41,7 @@ class Bench:
         puppets = [Puppet(name, clock, [steps]) for name, steps in zip("abc", answers, strict=False)]
         self._stage = stage(*puppets, clock=clock)
         self.ends: list[Completion] = []
-        hold = Hold(LedgerEntity(generation_id="gen_1"), {})
+        hold = Hold(entry_of(LedgerEntity(generation_id="gen_1")), {})
         plan = self._stage.plan()
         self.completion = Completion(self._stage.upstream, public_model, plan, hold, Held(), self._ended)
 
