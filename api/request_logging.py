@@ -7,8 +7,9 @@ from functools import partial
 
 import structlog
 from flask import Flask, Response, g, request
+from flask.globals import request_ctx
 
-from api.context import client_address, optional_principal
+from api.context import optional_principal
 from domain.identifiers import new_id
 from domain.observer import Observer, RequestEnd
 
@@ -23,15 +24,16 @@ def init_request_logging(app: Flask, observer: Observer) -> None:
     @app.before_request
     def _begin() -> None:
         g.started = time.perf_counter()
-        offered = request.headers.get("X-Request-Id", "")
-        g.request_id = offered if _ACCEPTED_ID.fullmatch(offered) else new_id("req")
+        headers = request.headers
+        offered = headers.get("X-Request-Id", "")
+        g.request_id = identity = offered if _ACCEPTED_ID.fullmatch(offered) else new_id("req")
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=g.request_id)
-        observer.request_began(request.headers.get("traceparent"))
+        structlog.contextvars.bind_contextvars(request_id=identity)
+        observer.request_began(headers.get("traceparent"))
 
     @app.after_request
     def _answer(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.request_id
+        response.headers.add("X-Request-Id", g.request_id)
         account = _Account(response, observer)
         if response.is_streamed:
             source = response.response
@@ -45,24 +47,24 @@ class _Account:
     """The account of one request; it takes what it needs while the request is there."""
 
     def __init__(self, response: Response, observer: Observer) -> None:
-        caller = optional_principal()
+        asked, caller = request_ctx.request, optional_principal()  # one look-up for all of it
         self._request_id: str = g.request_id
         self._started: float = g.started
         self._first_byte: float | None = None
         self._observer = observer
-        self._is_stream = response.mimetype == "text/event-stream"
-        self._route = request.url_rule.rule if request.url_rule else None
-        self._method, self._status, self._code = request.method, response.status_code, g.get("error_code")
+        self._is_stream = response.is_streamed and response.mimetype == "text/event-stream"
+        self._route = asked.url_rule.rule if asked.url_rule else None
+        self._method, self._status, self._code = asked.method, response.status_code, g.get("error_code")
         self._fields = {
             "request_id": self._request_id,
             "method": self._method,
-            "path": request.path,
+            "path": asked.path,
             "route": self._route,
             "status": self._status,
             "code": self._code,
             "user_id": caller.user_id if caller else None,
             "key_id": caller.key.id if caller and caller.key else None,
-            "address": client_address(),
+            "address": asked.remote_addr or "unknown",
         }
 
     def watch(self, body: Iterable[bytes], source: object) -> Iterator[bytes]:
