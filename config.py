@@ -21,6 +21,7 @@ from domain.egress import AllowedHost, read_allowed
 from domain.master_keys import MasterKey, MasterKeyError, new_master_key, read_master_keys
 from domain.money import PriceList
 from domain.prices import PriceError, read_prices
+from domain.rates import read_rates
 from domain.routes import Route, RouteError, read_routes
 from domain.server_prompts import PromptError, read_prompts
 
@@ -146,6 +147,12 @@ class Settings(BaseSettings):
     def _hosts(cls, hosts: str) -> str:
         read_allowed(hosts)  # raises ValueError
         return hosts
+
+    @field_validator("RATE_LIMIT", "RATE_LIMIT_CHAT", "RATE_LIMIT_GATEWAY", "RATE_LIMIT_AUTH")
+    @classmethod
+    def _are_rates(cls, text: str) -> str:
+        read_rates(text)  # raises ValueError
+        return text
 
     @field_validator("MASTER_KEY", "MASTER_KEYS_OLD")
     @classmethod

@@ -6,7 +6,6 @@ from http import HTTPStatus
 
 import structlog
 from flask import Flask, Response, current_app, g, request
-from flask_limiter import RateLimitExceeded
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -94,10 +93,6 @@ def _on_http_exception(error: HTTPException) -> Response:
     return response
 
 
-def _on_rate_limit(error: RateLimitExceeded) -> Response:
-    return error_response(429, "rate_limited", f"Too many requests: {error.description}.", retry_after=1)
-
-
 def _on_anything_else(error: Exception) -> Response:
     log.error("unhandled_error", path=request.path, error_type=type(error).__name__, exc_info=error)
     return error_response(500, "internal_error", "Something went wrong on our side.")
@@ -106,6 +101,5 @@ def _on_anything_else(error: Exception) -> Response:
 def init_errors(app: Flask) -> None:
     """Register the handlers; 404 and 405 of unknown addresses come here too."""
     app.register_error_handler(errors.AppError, on_app_error)
-    app.register_error_handler(RateLimitExceeded, _on_rate_limit)
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(Exception, _on_anything_else)

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from flask import Flask, Response, current_app, request
 from flask.json.provider import JSONProvider
-from flask_cors import CORS
+from flask_cors.core import get_cors_options, set_cors_headers
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from domain.errors import AppError
@@ -22,7 +22,11 @@ _EXPOSED = [
     "X-UniChat-Overhead-Ms",
     "X-UniChat-Route",
 ]
-_CSP = "default-src 'none'; frame-ancestors 'none'"  # answers are data; a page sends a policy of its own
+_ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("X-Frame-Options", "DENY"))
+_USUAL = {  # unless a route says otherwise
+    "content-security-policy": ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    "cache-control": ("Cache-Control", "no-store"),
+}
 
 
 class UnsupportedMediaType(AppError):
@@ -62,26 +66,35 @@ def init_hardening(app: Flask, *, max_body: int, trusted_proxies: int) -> None:
 
     @app.after_request
     def _headers(response: Response) -> Response:
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
-        response.headers.setdefault("X-Frame-Options", "DENY")
-        response.headers.setdefault("Content-Security-Policy", _CSP)
-        response.headers.setdefault("Cache-Control", "no-store")
+        headers = response.headers
+        there = {name.lower() for name, _ in headers}
+        for name, value in _ALWAYS:
+            headers.add(name, value)
+        for lower_name, (name, value) in _USUAL.items():
+            if lower_name not in there:
+                headers.add(name, value)
         if request.is_secure:
-            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+            headers.add("Strict-Transport-Security", "max-age=31536000")
         return response
 
 
 def init_cors(app: Flask, origins: list[str]) -> None:
     """Cross-origin calls: from the listed origins with credentials, or from any without."""
-    CORS(
+    options = get_cors_options(
         app,
-        origins=origins or "*",
-        supports_credentials=bool(origins),
-        send_wildcard=not origins,
-        expose_headers=_EXPOSED,
-        max_age=600,
+        {
+            "origins": origins or "*",
+            "supports_credentials": bool(origins),
+            "send_wildcard": not origins,
+            "expose_headers": _EXPOSED,
+            "max_age": 600,
+        },
     )
+
+    @app.after_request
+    def _allow(response: Response) -> Response:
+        # Not the extension's own hook: that one works out an answer for programs too, which ask nothing.
+        return set_cors_headers(response, options) if "HTTP_ORIGIN" in request.environ else response
 
 
 def require_json() -> None:

@@ -2,15 +2,17 @@
 
 import math
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from flask import Flask, Response, current_app, request
-from flask_limiter import Limit, Limiter
-from limits.storage import Storage
+from flask import Flask, Response, current_app, g, request
 
 from api.context import client_address, optional_principal
 from domain.addresses import network_of
+from domain.errors import LimitExceeded
+from domain.rates import Rate, read_rates
 
 
 class HitCounter(Protocol):
@@ -19,86 +21,49 @@ class HitCounter(Protocol):
     def add(self, key: str, window_s: int, amount: int = 1) -> int:
         """Count; how many there are now."""
 
-    def total(self, key: str) -> int:
-        """How many there are."""
-
     def ends_at(self, key: str) -> float:
         """When the window ends, as a Unix time."""
 
-    def forget(self, key: str) -> None:
-        """Begin anew."""
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How the caller stands with the limit that this request tells of."""
+
+    rate: Rate
+    used: int
+    ends_at: float
 
 
-class CounterStorage(Storage):
-    """Lets Flask-Limiter count with ours."""
-
-    STORAGE_SCHEME = ["unichat"]  # noqa: RUF012  # the library's registry reads it
-
-    def __init__(
-        self, uri: str, wrap_exceptions: bool = False, *, counter: HitCounter, **_: Any
-    ) -> None:  # as in the base
-        super().__init__(uri, wrap_exceptions)
-        self._counter = counter
-
-    @property
-    def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """None: the counter does not fail."""
-        return ()
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count."""
-        return self._counter.add(key, expiry, amount)
-
-    def get(self, key: str) -> int:
-        """How many there are."""
-        return self._counter.total(key)
-
-    def get_expiry(self, key: str) -> float:
-        """When the window ends."""
-        return self._counter.ends_at(key)
-
-    def check(self) -> bool:
-        """Whether it works: always."""
-        return True
-
-    def reset(self) -> None:
-        """Not offered."""
-
-    def clear(self, key: str) -> None:
-        """Begin anew."""
-        self._counter.forget(key)
-
-
-def init_limits(app: Flask, limits: dict[str, str], counter: HitCounter) -> None:
+def init_limits(app: Flask, limits: Mapping[str, str], counter: HitCounter) -> None:
     """Limit every route by its declared class; the routes of a class share one allowance.
 
-    ``limits`` maps class to a limit in the notation of the *limits* library (``"60 per minute"``).
+    ``limits`` maps class to its rates (``"60 per minute"``). Raises ValueError for what is none.
     """
-    limiter = Limiter(
-        key_func=_caller,
-        default_limits=[
-            Limit(
-                lambda: limits[limit_class(request.endpoint)],
-                scope=limit_class,
-                shared=True,
-                exempt_when=_is_exempt,
-            )
-        ],
-        storage_uri="unichat://",
-        storage_options={"counter": counter},  # type: ignore[dict-item]  # the library hands over whatever it gets
-        strategy="fixed-window",
-    )
-    limiter.init_app(app)
+    rates = {name: read_rates(text) for name, text in limits.items()}
+
+    @app.before_request
+    def _count() -> None:
+        if request.url_rule is None or _is_exempt():
+            return
+        name, caller = limit_class(request.endpoint), _caller()
+        for rate in rates[name]:
+            key = f"rate/{name}/{rate.window_s}/{caller}"
+            standing = _Standing(rate, counter.add(key, rate.window_s), counter.ends_at(key))
+            if standing.used > rate.amount:
+                g.rate = standing
+                raise LimitExceeded(f"Too many requests: {rate.text}.", retry_after=1)
+            if "rate" not in g:  # the shortest window tells most
+                g.rate = standing
 
     @app.after_request
     def _headers(response: Response) -> Response:
-        limit = limiter.current_limit
-        if limit is not None:
-            reset = max(0, math.ceil(limit.reset_at - time.time()))
-            response.headers["RateLimit-Limit"] = str(limit.limit.amount)
-            response.headers["RateLimit-Remaining"] = str(max(0, limit.remaining))
-            response.headers["RateLimit-Reset"] = str(reset)
-            if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and limit.breached:
+        standing: _Standing | None = g.get("rate")
+        if standing is not None:
+            reset = max(0, math.ceil(standing.ends_at - time.time()))
+            response.headers.add("RateLimit-Limit", str(standing.rate.amount))
+            response.headers.add("RateLimit-Remaining", str(max(0, standing.rate.amount - standing.used)))
+            response.headers.add("RateLimit-Reset", str(reset))
+            if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and standing.used > standing.rate.amount:
                 response.headers["Retry-After"] = str(max(1, reset))
         return response
 
@@ -113,7 +78,7 @@ def _is_exempt() -> bool:
     """Browsers ask for OPTIONS by themselves, and cheaply; below ``/v1`` an API key's own limits are the ones."""
     caller = optional_principal()
     has_limits = caller is not None and caller.key is not None and request.path.startswith("/v1/")
-    return request.method == "OPTIONS" or has_limits
+    return has_limits or request.method == "OPTIONS"
 
 
 def _caller() -> str:

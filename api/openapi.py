@@ -12,6 +12,7 @@ import msgspec
 from flask_openapi import Info, OpenAPI, SecurityScheme
 from flask_openapi.models import OPENAPI3_REF_TEMPLATE
 
+from api.application import App
 from api.authentication import API_KEY
 from api.declarations import STREAM, Protocol, scope_of
 from api.errors import on_validation_error
@@ -70,7 +71,7 @@ _WITH_RETRY_AFTER = (429, 503)
 
 def openapi_app(root: Path) -> OpenAPI:
     """An application that knows its document, and answers invalid requests in our shape."""
-    app = OpenAPI(
+    app = App(
         "unichat",
         info=_INFO,
         security_schemes=_SECURITY_SCHEMES,

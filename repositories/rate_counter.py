@@ -17,11 +17,10 @@ class SharedCounter(Protocol):
 
 @dataclass(slots=True)
 class _Window:
-    """``count`` is what this process has seen, ``total`` the true figure as far as it is known here."""
+    """``count`` is what this process has seen."""
 
     ends_at: float
     count: int = 0
-    total: int = 0
 
 
 class RateCounter:
@@ -29,9 +28,6 @@ class RateCounter:
 
     It always counts here, and in what is ``shared`` while that answers; the larger figure is true. So losing that
     forgets what other processes saw, but never lets anybody start anew. It never raises.
-
-    Not the in-memory storage of the *limits* library: that one starts a thread on nearly every hit, which looks at
-    all keys.
     """
 
     def __init__(self, shared: SharedCounter | None = None) -> None:
@@ -50,13 +46,7 @@ class RateCounter:
             total = max(total, counted[0])
             if is_new:  # others may have begun the window before
                 window.ends_at = min(window.ends_at, time.time() + counted[1])
-        window.total = total
         return total
-
-    def total(self, key: str) -> int:
-        """How many there were when this process counted ``key`` last; 0 once its window has ended."""
-        window = self._windows.get(key)
-        return window.total if window is not None and window.ends_at > time.time() else 0
 
     def ends_at(self, key: str) -> float:
         """When the window of ``key`` ends (a Unix time); now if it has none."""
@@ -66,10 +56,6 @@ class RateCounter:
     def seconds_left(self, key: str) -> float:
         """How long the window of ``key`` still lasts; 0 if it has none."""
         return max(0.0, self.ends_at(key) - time.time())
-
-    def forget(self, key: str) -> None:
-        """Begin anew, in this process."""
-        self._windows.pop(key, None)
 
     def _window(self, key: str, window_s: int) -> _Window:
         moment = time.time()
