@@ -69,8 +69,8 @@ class AnthropicAdapter(HttpAdapter):
         headers = self._own_headers(request)
         answer = self._answer(request, call, streamed=True)
         try:
-            with self._events(self._path("messages"), self._body(request, streamed=True), call, headers) as events:
-                yield from answer.deltas(events)
+            with self._pieces(self._path("messages"), self._body(request, streamed=True), call, headers) as pieces:
+                yield from answer.deltas(pieces)
         except StreamUnsupported as error:
             if not error.body:
                 raise

@@ -1,13 +1,14 @@
 """Anthropic's Messages as they come over the wire: events, whole answers, counts and errors."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from adapters.failures import Codes, FailureMap, decode_or_fail
+from adapters.said import Saying, read_piece
 from adapters.sse import ServerEvent
-from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport, WireEvent
+from domain.deltas import Delta, Finish, ToolCallDelta, UsageReport
 from domain.errors import ProviderDenied, ProviderRejected, ProviderTimeout, ProviderUnavailable, UpstreamCut
 from domain.generation import FinishReason
 from domain.usage import Usage
@@ -95,7 +96,7 @@ class MessageAnswer:
     """Reads one answer. Complete means: a stop reason or ``message_stop`` was seen.
 
     ``expect_end`` is called with the stop reason: only the end marker may follow. With ``wire`` every event is given
-    as it came too, before what was read from it; not pings, which are no sign of life, errors, and the end marker.
+    as it came too, with what was read from it; not pings, which are no sign of life, errors, and the end marker.
     """
 
     def __init__(self, failures: FailureMap, expect_end: Callable[[], None], *, wire: bool = False) -> None:
@@ -107,7 +108,7 @@ class MessageAnswer:
         self._counts: dict[str, Any] = {}
         self._calls: dict[int, int] = {}  # block -> number among the tool calls
         self._silent: set[int] = set()  # blocks of tool calls whose input has not come yet
-        self._readers: Mapping[str, Callable[[_Event], Iterator[Delta]]] = {
+        self._readers: Mapping[str, Callable[[_Event, Saying], None]] = {
             "content_block_delta": self._block_delta,
             "content_block_start": self._block_start,
             "content_block_stop": self._block_stop,
@@ -115,11 +116,11 @@ class MessageAnswer:
             "message_delta": self._message_delta,
         }
 
-    def deltas(self, events: Iterable[ServerEvent]) -> Iterator[Delta]:
-        """The deltas of all events; the closing ones when the answer is complete, and none when it is not."""
+    def deltas(self, pieces: Iterable[Sequence[ServerEvent]]) -> Iterator[Delta]:
+        """What all events say, by the pieces in which they came; at the end of a complete answer what closes it."""
         try:
-            for event in events:
-                yield from self._event(event)
+            for events in pieces:
+                yield from read_piece(events, self._event, wire=self._wire)
                 if self._over:
                     break
         except (UpstreamCut, ProviderTimeout):
@@ -135,24 +136,27 @@ class MessageAnswer:
             raise self._failures.from_event(body)
         if message.type != "message" or not message.stop_reason:
             raise self._failures.garbage("neither a stream nor a message")
-        if self._wire:
-            yield WireEvent(body)
+        saying = Saying(wire=self._wire)
+        saying.event(body)
         for index, block in enumerate(message.content):
-            yield from self._block_start(_Event(index=index, content_block=block))
-            yield from self._block_stop(_Event(index=index))
+            self._block_start(_Event(index=index, content_block=block), saying)
+            self._block_stop(_Event(index=index), saying)
+        yield from saying.piece()
         self._count(message.usage)
         self._stop_reason = message.stop_reason
         yield from self._closing()
 
-    def _event(self, server_event: ServerEvent) -> Iterator[Delta]:
+    def _event(self, server_event: ServerEvent, saying: Saying) -> None:
+        if self._over:
+            return
         event: _Event = decode_or_fail(_decode_event, server_event.data, self._failures)
         if event.type == "error":
             raise self._failures.from_event(server_event.data)
-        if self._wire and event.type not in _NOT_TOLD:
-            yield WireEvent(server_event.data, server_event.name)
+        if event.type not in _NOT_TOLD:
+            saying.event(server_event.data, server_event.name)
         self._over = event.type == "message_stop"
         if reader := self._readers.get(event.type):
-            yield from reader(event)
+            reader(event, saying)
 
     def _closing(self) -> Iterator[Delta]:
         if usage := self._usage():
@@ -160,19 +164,17 @@ class MessageAnswer:
         if self._stop_reason or self._over:
             yield Finish(_FINISH.get(self._stop_reason, "tool_calls" if self._calls else "stop"))
 
-    def _message_start(self, event: _Event) -> Iterator[Delta]:
+    def _message_start(self, event: _Event, _: Saying) -> None:
         if event.message:
             self._count(event.message.usage)
-        yield from ()
 
-    def _message_delta(self, event: _Event) -> Iterator[Delta]:
+    def _message_delta(self, event: _Event, _: Saying) -> None:
         self._count(event.usage)
         if event.delta and event.delta.stop_reason:
             self._stop_reason = event.delta.stop_reason
             self._expect_end()
-        yield from ()
 
-    def _block_start(self, event: _Event) -> Iterator[Delta]:
+    def _block_start(self, event: _Event, saying: Saying) -> None:
         block = event.content_block or _Block()
         if block.type == "tool_use":
             number = self._calls.setdefault(event.index, len(self._calls))
@@ -180,26 +182,26 @@ class MessageAnswer:
             if given in (b"{}", b"null"):
                 self._silent.add(event.index)
                 given = b""
-            yield ToolCallDelta(number, block.id, block.name, given.decode())
+            saying.add(ToolCallDelta(number, block.id, block.name, given.decode()))
         elif block.text and block.type == "text":
-            yield TextDelta(block.text)
+            saying.text(block.text)
         elif block.thinking:
-            yield ReasoningDelta(block.thinking)
+            saying.reasoning(block.thinking)
 
-    def _block_delta(self, event: _Event) -> Iterator[Delta]:
+    def _block_delta(self, event: _Event, saying: Saying) -> None:
         delta = event.delta or _Delta()
         if delta.text:
-            yield TextDelta(delta.text)
+            saying.text(delta.text)
         elif delta.thinking:
-            yield ReasoningDelta(delta.thinking)
+            saying.reasoning(delta.thinking)
         elif delta.partial_json and event.index in self._calls:  # other blocks are tools that the provider runs
             self._silent.discard(event.index)
-            yield ToolCallDelta(self._calls[event.index], arguments=delta.partial_json)
+            saying.add(ToolCallDelta(self._calls[event.index], arguments=delta.partial_json))
 
-    def _block_stop(self, event: _Event) -> Iterator[Delta]:
+    def _block_stop(self, event: _Event, saying: Saying) -> None:
         if event.index in self._silent:  # a call without arguments: an empty object, not nothing
             self._silent.discard(event.index)
-            yield ToolCallDelta(self._calls[event.index], arguments="{}")
+            saying.add(ToolCallDelta(self._calls[event.index], arguments="{}"))
 
     def _count(self, raw: msgspec.Raw) -> None:
         if raw == _NULL:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from typing import ClassVar
 
 from adapters.base_adapter import AdapterConfig, BaseAdapter, UpstreamCall
@@ -58,5 +59,13 @@ class HttpAdapter(BaseAdapter):
         self, path: str, body: bytes, call: UpstreamCall, headers: Mapping[str, str] | None = None
     ) -> Iterator[Iterator[ServerEvent]]:
         """The events that answer a POST. Raises as :meth:`Transport.post_stream` does."""
+        with self._pieces(path, body, call, headers) as pieces:
+            yield chain.from_iterable(pieces)
+
+    @contextmanager
+    def _pieces(
+        self, path: str, body: bytes, call: UpstreamCall, headers: Mapping[str, str] | None = None
+    ) -> Iterator[Iterator[Sequence[ServerEvent]]]:
+        """The same, those together that came at once."""
         with self.transport.post_stream(path, body, call, headers) as pieces:
             yield parse_events(pieces)

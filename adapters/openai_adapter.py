@@ -61,8 +61,8 @@ class OpenAIAdapter(HttpAdapter):
     def _stream(self, request: ChatRequest, call: UpstreamCall) -> Iterator[Delta]:
         wire = self._tells_wire(request, streamed=True)
         try:
-            with self._events(self._path(request), self._body(request), call) as events:
-                yield from Answer(self.failures, call.expect_end, wire=wire).deltas(events)
+            with self._pieces(self._path(request), self._body(request), call) as pieces:
+                yield from Answer(self.failures, call.expect_end, wire=wire).deltas(pieces)
         except StreamUnsupported as error:
             if not error.body:
                 raise
@@ -75,7 +75,7 @@ class OpenAIAdapter(HttpAdapter):
         yield from self._whole(answer, call, wire=self._tells_wire(request, streamed=False))
 
     def _whole(self, body: bytes, call: UpstreamCall, *, wire: bool) -> Iterator[Delta]:
-        deltas = list(Answer(self.failures, call.expect_end, wire=wire).deltas([ServerEvent("message", body)]))
+        deltas = list(Answer(self.failures, call.expect_end, wire=wire).deltas([[ServerEvent("message", body)]]))
         if not any(isinstance(delta, Finish) for delta in deltas):
             raise self.failures.garbage("neither a stream nor a chat completion")
         yield from deltas

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from adapters.failures import FailureMap, decode_or_fail
+from adapters.said import Saying, read_piece
 from adapters.sse import ServerEvent
-from domain.deltas import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport, WireEvent
+from domain.deltas import Delta, Finish, ToolCallDelta, UsageReport
 from domain.errors import ProviderTimeout, ProviderUnavailable, UpstreamCut
 from domain.generation import FinishReason
 from domain.usage import Usage
@@ -26,19 +27,19 @@ _FINISH: Mapping[str, FinishReason] = {
 _FAILED = {"insufficient_system_resource", "network_error", "error"}
 
 
-class FunctionFragment(msgspec.Struct):
+class FunctionFragment(msgspec.Struct, gc=False):
     """A piece of what a tool call calls."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class _CustomFragment(msgspec.Struct):
+class _CustomFragment(msgspec.Struct, gc=False):
     name: str | None = None
     input: str | None = None
 
 
-class ToolCallFragment(msgspec.Struct):
+class ToolCallFragment(msgspec.Struct, gc=False):
     """A piece of a tool call; the first has its id and name. ``custom`` tools take any text."""
 
     index: int | None = None
@@ -47,11 +48,11 @@ class ToolCallFragment(msgspec.Struct):
     custom: _CustomFragment | None = None
 
 
-class _Audio(msgspec.Struct):
+class _Audio(msgspec.Struct, gc=False):
     transcript: str | None = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: Any = None  # a string where it is text, something else where it is settings
@@ -61,7 +62,7 @@ class _Delta(msgspec.Struct):
     audio: _Audio | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     message: _Delta | None = None  # in its place in an answer that is not streamed
     text: str | None = None  # in place of both where a bare prompt is answered
@@ -69,7 +70,7 @@ class _Choice(msgspec.Struct):
     index: int = 0
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: msgspec.Raw = _NULL  # decoded on its own: an odd count must not cost the answer
     error: msgspec.Raw = _NULL
@@ -109,7 +110,7 @@ class Answer:
     """Reads one answer. Complete means: a finish reason or ``[DONE]`` was seen.
 
     ``expect_end`` is called with the finish reason: a count and the end marker may follow, and nothing that is missed.
-    With ``wire`` every event is given as it came too, before what was read from it; one that tells of a failure is not.
+    With ``wire`` every event is given as it came too, with what was read from it; one that tells of a failure is not.
     """
 
     def __init__(self, failures: FailureMap, expect_end: Callable[[], None], *, wire: bool = False) -> None:
@@ -121,14 +122,13 @@ class Answer:
         self._done = False
         self._called = False
 
-    def deltas(self, events: Iterable[ServerEvent]) -> Iterator[Delta]:
-        """The deltas of all events; the closing ones when the answer is complete, and none when it is not."""
+    def deltas(self, pieces: Iterable[Sequence[ServerEvent]]) -> Iterator[Delta]:
+        """What all events say, by the pieces in which they came; at the end of a complete answer what closes it."""
         try:
-            for event in events:
-                if event.data == b"[DONE]":
-                    self._done = True
+            for events in pieces:
+                yield from read_piece(events, self._next, wire=self._wire)
+                if self._done:
                     break
-                yield from self.read(event)
         except (UpstreamCut, ProviderTimeout):
             # With the finish reason the answer is whole; only the count and the end marker got lost.
             if not self.finish:
@@ -138,21 +138,30 @@ class Answer:
         if self.finish or self._done:
             yield Finish(self._reason())
 
-    def read(self, event: ServerEvent) -> Iterator[Delta]:
-        """The deltas of one event, or of a whole answer; what closes the answer is kept in ``finish`` and ``usage``."""
+    def _next(self, event: ServerEvent, saying: Saying) -> None:
+        if event.data == b"[DONE]":
+            self._done = True
+        elif not self._done:
+            self.read(event, saying)
+
+    def read(self, event: ServerEvent, saying: Saying) -> None:
+        """Read one event, or a whole answer; what closes the answer is kept in ``finish`` and ``usage``."""
         chunk: _Chunk = decode_or_fail(_decode_chunk, event.data, self.failures)
         if chunk.error != _NULL:
             raise self.failures.from_event(event.data)
-        if self._wire and not any(choice.finish_reason in _FAILED for choice in chunk.choices or ()):
-            yield WireEvent(event.data)
+        failed = False
         for choice in chunk.choices or ():
-            if choice.index == 0:
-                if said := choice.delta or choice.message:
-                    yield from self._choice(said)
-                elif choice.text:
-                    yield TextDelta(choice.text)
-                if choice.finish_reason:
-                    self.finished(choice.finish_reason)
+            if choice.index:
+                failed = failed or choice.finish_reason in _FAILED
+                continue
+            if said := choice.delta or choice.message:
+                self._choice(said, saying)
+            elif choice.text:
+                saying.text(choice.text)
+            if choice.finish_reason:
+                self.finished(choice.finish_reason)
+        if not failed:
+            saying.event(event.data)
         if chunk.usage != _NULL:
             self.usage = _usage(chunk.usage) or self.usage
 
@@ -163,24 +172,24 @@ class Answer:
         self.finish = reason
         self._expect_end()
 
-    def tool_calls(self, fragments: Sequence[ToolCallFragment]) -> Iterator[Delta]:
-        """The deltas of the tool call fragments of one event."""
+    def tool_calls(self, fragments: Sequence[ToolCallFragment], saying: Saying) -> None:
+        """Say the tool call fragments of one event."""
         for position, call in enumerate(fragments):
             self._called = True
             function = call.function or _spoken_of(call.custom)
             index = position if call.index is None else call.index
-            yield ToolCallDelta(index, call.id or "", function.name or "", function.arguments or "")
+            saying.add(ToolCallDelta(index, call.id or "", function.name or "", function.arguments or ""))
 
-    def _choice(self, delta: _Delta) -> Iterator[Delta]:
+    def _choice(self, delta: _Delta, saying: Saying) -> None:
         thought = delta.reasoning_content or delta.reasoning
         if thought and isinstance(thought, str):
-            yield ReasoningDelta(thought)
+            saying.reasoning(thought)
         if text := delta.content or delta.refusal or (delta.audio and delta.audio.transcript):
-            yield TextDelta(text)
+            saying.text(text)
         if delta.tool_calls:
-            yield from self.tool_calls(delta.tool_calls)
+            self.tool_calls(delta.tool_calls, saying)
         if delta.function_call:
-            yield from self.tool_calls([ToolCallFragment(0, function=delta.function_call)])
+            self.tool_calls([ToolCallFragment(0, function=delta.function_call)], saying)
 
     def _reason(self) -> FinishReason:
         return _FINISH.get(self.finish, "tool_calls" if self._called and not self.finish else "stop")

@@ -84,8 +84,8 @@ class QwenAdapter(OpenAIAdapter):
         quirks = family_of(model.name).quirks
         body = native_body(request, model.name, quirks, multimodal, self._extra_fields())
         path = f"{_AIGC}/{'multimodal' if multimodal else 'text'}-generation/generation"
-        with self._events(path, body, call, _STREAM) as events:
-            yield from QwenAnswer(self.failures, call.expect_end).deltas(events)
+        with self._pieces(path, body, call, _STREAM) as pieces:
+            yield from QwenAnswer(self.failures, call.expect_end).deltas(pieces)
 
     def _perform(self, request: OperationRequest, call: UpstreamCall) -> OperationAnswer:
         if self._compatible:

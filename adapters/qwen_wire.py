@@ -1,6 +1,6 @@
 """DashScope's native generation protocol as it goes over the wire, both ways."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,9 +9,9 @@ from adapters.failures import Codes, decode_or_fail
 from adapters.model_catalog import Quirks
 from adapters.openai_request import Fields, wire_choice, wire_messages, wire_tool
 from adapters.openai_wire import Answer, ToolCallFragment
+from adapters.said import Saying
 from adapters.sse import ServerEvent
 from domain.chat import ChatRequest, Options
-from domain.deltas import Delta, ReasoningDelta, TextDelta
 from domain.errors import ContentFiltered, ModelNotFound, ProviderDenied, ProviderRateLimited, ProviderUnavailable
 from domain.usage import Usage
 
@@ -105,8 +105,8 @@ _decode = msgspec.json.Decoder(_Result).decode
 class QwenAnswer(Answer):
     """Reads one streamed answer. Its end marker is an event whose finish reason is not the word ``null``."""
 
-    def read(self, event: ServerEvent) -> Iterator[Delta]:
-        """The deltas of one event; every one has the count so far, and the last one counts."""
+    def read(self, event: ServerEvent, saying: Saying) -> None:
+        """Read one event; every one has the count so far, and the last one counts."""
         if event.name.strip() == "error":
             raise self.failures.from_event(event.data)
         result: _Result = decode_or_fail(_decode, event.data, self.failures)
@@ -116,19 +116,19 @@ class QwenAnswer(Answer):
             self.usage = result.usage.neutral()
         for choice in (result.output.choices or ())[:1]:
             if choice.message:
-                yield from self._message(choice.message)
+                self._message(choice.message, saying)
             if choice.finish_reason and choice.finish_reason != "null":
                 self.finished(choice.finish_reason)
 
-    def _message(self, message: _Message) -> Iterator[Delta]:
+    def _message(self, message: _Message, saying: Saying) -> None:
         if message.reasoning_content:
-            yield ReasoningDelta(message.reasoning_content)
+            saying.reasoning(message.reasoning_content)
         content = message.content
         text = content if isinstance(content, str) else "".join(part.text or "" for part in content or ())
         if text:
-            yield TextDelta(text)
+            saying.text(text)
         if message.tool_calls:
-            yield from self.tool_calls(message.tool_calls)
+            self.tool_calls(message.tool_calls, saying)
 
 
 def native_body(

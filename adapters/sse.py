@@ -6,8 +6,9 @@ short is not an event.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
 
 from domain.errors import ProviderGarbage
 
@@ -16,7 +17,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 
 
-class ServerEvent(NamedTuple):
+class ServerEvent(msgspec.Struct, frozen=True, gc=False):
     """One event: ``name`` is ``message`` unless the stream says otherwise; ``data`` is never empty."""
 
     name: str
@@ -38,18 +39,23 @@ class EventParser:
 
     def feed(self, piece: bytes) -> list[ServerEvent]:
         """The events that ``piece`` completes. Raises :class:`ProviderGarbage` when one is too large."""
-        # Nearly every piece is exactly one event of one data line; nothing may be pending for the short way.
-        if (
-            piece.startswith(b"data: ")
-            and piece.find(b"\n") == len(piece) - 2
-            and piece.endswith(b"\n\n")
-            and len(piece) <= self._limit
-            and b"\r" not in piece
-            and not (self._rest or self._data or self._name or self._first_line or self._after_cr)
-        ):
-            data = piece[6:-2]
-            return [ServerEvent("message", data)] if data else []
-        return self._feed_lines(piece)
+        if self._data or self._name or self._after_cr or b"\n" not in piece:
+            return self._feed_lines(piece)
+        if self._rest:
+            piece, self._rest, self._rest_bytes = b"".join([*self._rest, piece]), [], 0
+        return self._feed_plain(piece) if piece.startswith(b"data: ") else self._feed_lines(piece)
+
+    def _feed_plain(self, piece: bytes) -> list[ServerEvent]:
+        """The short way: nearly every piece is whole events of one data line each, and the beginning of another one."""
+        end = piece.rfind(b"\n\n")
+        lines = piece[6:end].split(b"\n\ndata: ") if 0 < end <= self._limit and b"\r" not in piece else []
+        if not lines or piece.count(b"\n", 0, end) != 2 * len(lines) - 2:
+            return self._feed_lines(piece)
+        self._first_line = False
+        events = [ServerEvent("message", line) for line in lines if line]
+        if rest := piece[end + 2 :]:
+            events += self._feed_lines(rest)
+        return events
 
     def _feed_lines(self, piece: bytes) -> list[ServerEvent]:
         if self._after_cr and piece:
@@ -96,8 +102,9 @@ class EventParser:
             raise ProviderGarbage(f"The provider sent an event of more than {self._limit} bytes.")
 
 
-def parse_events(pieces: Iterable[bytes]) -> Iterator[ServerEvent]:
-    """The events of a body that arrives in ``pieces``."""
+def parse_events(pieces: Iterable[bytes]) -> Iterator[Sequence[ServerEvent]]:
+    """The events of a body that arrives in ``pieces``: those that each piece completes, if there are any."""
     feed = EventParser().feed
     for piece in pieces:
-        yield from feed(piece)
+        if events := feed(piece):
+            yield events

@@ -30,7 +30,7 @@ from adapters.openai_adapter import OpenAIAdapter
 from adapters.registry import load_providers
 from adapters.sse import parse_events
 from domain.chat import ChatRequest, PromptMessage
-from domain.deltas import TextDelta
+from domain.deltas import TextDelta, one_by_one
 from domain.messages import MessageRole, Text
 from tests.scripted_provider.client import ScriptedProvider
 
@@ -53,7 +53,7 @@ def ways(url: str) -> dict[str, Callable[[], int]]:
         return UpstreamCall(Deadlines())
 
     def ours() -> int:
-        return sum(isinstance(delta, TextDelta) for delta in adapter.stream(request, call()))
+        return sum(isinstance(delta, TextDelta) for delta in one_by_one(adapter.stream(request, call())))
 
     def our_transport() -> int:
         with adapter.transport.post_stream("/chat/completions", body, call()) as pieces:
@@ -61,7 +61,7 @@ def ways(url: str) -> dict[str, Callable[[], int]]:
 
     def our_events() -> int:
         with adapter.transport.post_stream("/chat/completions", body, call()) as pieces:
-            return sum(1 for _ in parse_events(pieces))
+            return sum(len(events) for events in parse_events(pieces))
 
     def bare_urllib3() -> int:
         response = pool.request("POST", f"{url}/chat/completions", body=body, headers=headers, preload_content=False)

@@ -1,5 +1,7 @@
 """What an adapter yields: one neutral vocabulary for every provider's wire."""
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import msgspec
 
 from domain.generation import FinishReason
@@ -73,16 +75,26 @@ class ToolOutcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class WireEvent(msgspec.Struct, frozen=True, gc=False):
-    """One event of the provider's own stream, as it came: for a client that speaks the same protocol.
+    """One event of the provider's own stream, as it came; ``name`` is that of its ``event:`` field, if it has one."""
 
-    It goes before the deltas that were read from it; ``name`` is that of its ``event:`` field, if it has one. Only
+    data: bytes
+    name: str = ""
+
+
+Said = TextDelta | ReasoningDelta | ToolCallDelta | ImageDelta | Replacement
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """What came at once: read from the network in one go, and to be passed on in one go.
+
+    ``events`` are for a client that speaks the provider's protocol: all that ``deltas`` say was read from them. Only
     requests that have a native form of that protocol bring these, and only when the answer came as the client wants it
     (a stream, or one piece). An event that reports a failure is raised instead, and what only marks the end of a stream
     is left to whoever writes the client's: :class:`Finish` stands for it.
     """
 
-    data: bytes
-    name: str = ""
+    deltas: Sequence[Said]
+    events: Sequence[WireEvent] = ()
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +113,15 @@ Delta = (
     | UsageReport
     | UpstreamState
     | ToolOutcome
-    | WireEvent
+    | Piece
     | Finish
 )
+
+
+def one_by_one(deltas: Iterable[Delta]) -> Iterator[Delta]:
+    """The same deltas without any :class:`Piece`, for readers who need no events and are in no hurry."""
+    for delta in deltas:
+        if isinstance(delta, Piece):
+            yield from delta.deltas
+        else:
+            yield delta

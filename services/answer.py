@@ -9,7 +9,7 @@ from domain import deltas, events
 from domain.messages import Image, Part, Reasoning, Text, ToolCall, ToolResult, text_of
 from domain.usage import Usage
 
-_SILENT = (deltas.UsageReport, deltas.UpstreamState, deltas.Restart, deltas.WireEvent, deltas.Finish)
+_SILENT = (deltas.UsageReport, deltas.UpstreamState, deltas.Restart, deltas.Finish)
 
 
 class Answer:
@@ -31,6 +31,10 @@ class Answer:
 
     def add(self, delta: deltas.Delta) -> None:
         """Take in one delta."""
+        for one in delta.deltas if isinstance(delta, deltas.Piece) else (delta,):
+            self._add(one)
+
+    def _add(self, delta: deltas.Delta) -> None:
         if isinstance(delta, _SILENT):
             self._note(delta)
             return

@@ -4,6 +4,7 @@ from domain.deltas import (
     Delta,
     Finish,
     ImageDelta,
+    Piece,
     ReasoningDelta,
     Replacement,
     Restart,
@@ -11,7 +12,6 @@ from domain.deltas import (
     ToolCallDelta,
     ToolOutcome,
     UsageReport,
-    WireEvent,
 )
 from domain.generation import FinishReason
 from domain.messages import Image, ToolCall
@@ -35,12 +35,15 @@ class CompletionTally:
         self.size = 0  # characters taken in
 
     def add(self, delta: Delta) -> None:
-        """Take in one delta. Text and raw events come first: an answer is made of these."""
+        """Take in one delta. Text comes first: an answer is made of it."""
         if isinstance(delta, TextDelta):
             self._text.append(delta.text)
             self.size += len(delta.text)
-        elif isinstance(delta, WireEvent):
-            self.wire = delta.data
+        elif isinstance(delta, Piece):
+            if delta.events:
+                self.wire = delta.events[-1].data
+            for said in delta.deltas:
+                self.add(said)
         elif isinstance(delta, ReasoningDelta):
             self._reasoning.append(delta.text)
             self.size += len(delta.text)

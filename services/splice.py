@@ -1,6 +1,6 @@
 """Joins an answer that was begun anew to what its reader has seen already."""
 
-from domain.deltas import Delta, ImageDelta, ReasoningDelta, Replacement, TextDelta
+from domain.deltas import ImageDelta, ReasoningDelta, Replacement, Said, TextDelta
 
 
 class Splice:
@@ -31,7 +31,7 @@ class Splice:
         self._text.restart()
         self._reasoning.restart()
 
-    def take(self, delta: Delta) -> Delta | None:
+    def take(self, delta: Said) -> Said | None:
         """What ``delta`` means for the reader; None for nothing new."""
         match delta:
             case TextDelta(text=text):
@@ -51,14 +51,14 @@ class Splice:
         shorter, thought_less = self._text.cut(), self._reasoning.cut()
         return self._replacement(with_reasoning=thought_less) if shorter or thought_less else None
 
-    def _grown(self, delta: TextDelta, text: str) -> Delta | None:
+    def _grown(self, delta: TextDelta, text: str) -> Said | None:
         new, departs = self._text.add(text)
         if departs:
             # The thoughts of this attempt are over; those of the other one do not belong to this text.
             return self._replacement(with_reasoning=self._reasoning.cut())
         return delta if new == text else TextDelta(new) if new else None
 
-    def _thought(self, delta: ReasoningDelta, text: str) -> Delta | None:
+    def _thought(self, delta: ReasoningDelta, text: str) -> Said | None:
         new, departs = self._reasoning.add(text)
         if departs:
             return self._replacement(with_reasoning=True)

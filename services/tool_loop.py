@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from domain.chat import PromptMessage, ServerTools
-from domain.deltas import Delta, Finish, Restart, TextDelta, ToolCallDelta, ToolOutcome, WireEvent
+from domain.deltas import Delta, Finish, Restart, TextDelta, ToolCallDelta, ToolOutcome, one_by_one
 from domain.errors import ProviderTimeout
 from domain.messages import MessageRole, Part, Text, ToolCall, ToolResult
 from services.tool_execution import execute
@@ -86,10 +86,8 @@ class _Round:
     def read(self, deltas: Generator[Delta, None, None]) -> Iterator[Delta]:
         """What the client gets of it: everything but the calls of our tools, and the end unless it is the answer's."""
         with closing(deltas):
-            for delta in deltas:
+            for delta in one_by_one(deltas):
                 match delta:
-                    case WireEvent():
-                        continue
                     case ToolCallDelta():
                         if (passed := self._call(delta)) is not None:
                             yield passed

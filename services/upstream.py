@@ -7,7 +7,7 @@ asked at all in :mod:`services.target_gate`, and how a restarted answer is joine
 
 import random
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -20,13 +20,13 @@ from domain.deltas import (
     Delta,
     Finish,
     ImageDelta,
+    Piece,
     ReasoningDelta,
     Replacement,
     Restart,
+    Said,
     TextDelta,
-    ToolCallDelta,
     UsageReport,
-    WireEvent,
 )
 from domain.observer import NOBODY, Observer
 from services.circuit_breaker import Admission
@@ -42,7 +42,6 @@ log = structlog.get_logger()
 
 _UNSTREAMED_S = 300.0  # how long it is remembered that a target answers in one piece only
 _SHOWN = (TextDelta, ReasoningDelta, ImageDelta, Replacement)  # what a reader gets at once
-_SAID = (*_SHOWN, ToolCallDelta)
 _BROKEN_STREAM = (errors.ProviderGarbage, errors.UpstreamCut, errors.EmptyAnswer)  # a whole answer may come through
 
 
@@ -99,6 +98,7 @@ class _Turn:
         deadline = upstream.now() + upstream.deadlines.total
         self._journey = Journey(plan.choices, upstream.policy, deadline, upstream.now)
         self._splice = Splice()
+        self._useful = False  # whether the present attempt has said something that a person could use
         self._waited_s = 0.0  # since the last attempt
         self._in_one_piece: set[str] = set()  # targets whose stream broke before it said anything
         self._before = len(handle.attempts)  # of earlier requests of the same turn, if there are any
@@ -175,37 +175,44 @@ class _Turn:
 
     def _deltas_of(self, attempt: Attempt, admission: Admission, started: float) -> Iterator[Delta]:
         """What the reader gets of one attempt. Raises EmptyAnswer when it is complete and has said nothing."""
-        splice, useful = self._splice, False
-        wire_tells_all = not splice.shown  # else the reader has to get less than the provider sends
+        self._useful = False
+        wire_tells_all = not self._splice.shown  # else the reader has to get less than the provider sends
         if len(self._handle.attempts) - self._before > 1:
-            splice.restart()
+            self._splice.restart()
             yield Restart()
         with closing(self._ask(attempt)) as deltas:
             for delta in deltas:
-                kind = type(delta)
-                if kind is WireEvent:
-                    if wire_tells_all:
-                        yield delta
-                    continue
-                if kind in _SAID:
-                    useful = useful or _is_useful(delta)
-                    if attempt.first_token_ms is None:
-                        attempt.first_token_ms = (self._upstream.now() - started) * 1000
-                        self._upstream.gate.responded(admission)
-                elif (replacement := self._note(attempt, delta, useful=useful)) is not None:
-                    yield replacement
-                if (new := splice.take(delta)) is not None:
-                    if kind in _SHOWN:
-                        self._handle.answering = attempt
-                    yield new
+                if isinstance(delta, Piece):
+                    new = self._hear(attempt, admission, delta.deltas, started)
+                    events = delta.events if wire_tells_all else ()
+                    if new or events:
+                        yield Piece(new, events)
+                elif isinstance(delta, Said):
+                    yield from self._hear(attempt, admission, (delta,), started)
+                else:
+                    if (replacement := self._note(attempt, delta)) is not None:
+                        yield replacement
+                    yield delta
 
-    def _note(self, attempt: Attempt, delta: Delta, *, useful: bool) -> Replacement | None:
+    def _hear(self, attempt: Attempt, admission: Admission, said: Sequence[Said], started: float) -> list[Said]:
+        """What of the answer's next words the reader does not have yet."""
+        if said and attempt.first_token_ms is None:
+            attempt.first_token_ms = (self._upstream.now() - started) * 1000
+            self._upstream.gate.responded(admission)
+        self._useful = self._useful or any(map(_is_useful, said))
+        take = self._splice.take
+        new = [one for delta in said if (one := take(delta)) is not None]
+        if any(isinstance(one, _SHOWN) for one in new):
+            self._handle.answering = attempt
+        return new
+
+    def _note(self, attempt: Attempt, delta: Delta) -> Replacement | None:
         """Note what is no part of the answer; at its end, what of an earlier attempt the reader has to forget."""
         if isinstance(delta, UsageReport):
             attempt.usage = delta.usage
         if not isinstance(delta, Finish):
             return None
-        if delta.reason in ("stop", "tool_calls") and not useful:
+        if delta.reason in ("stop", "tool_calls") and not self._useful:
             raise errors.EmptyAnswer("The provider finished without an answer.", provider=attempt.choice.provider)
         self._handle.answering = attempt
         return self._splice.finish()
@@ -246,7 +253,7 @@ class _Turn:
         return self._upstream.providers[choice.provider].completes
 
 
-def _is_useful(delta: Delta) -> bool:
+def _is_useful(delta: Said) -> bool:
     """Whether it is something that a person could use."""
     match delta:
         case TextDelta(text=text) | Replacement(text=text):

@@ -4,7 +4,7 @@ A provider that speaks the protocol is passed on event by event, as they came. E
 ``message_start``, and each piece of thought, text and tool call in a block of its own.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from functools import partial
 
 import msgspec
@@ -17,6 +17,7 @@ from domain.deltas import (
     Delta,
     Finish,
     ImageDelta,
+    Piece,
     ReasoningDelta,
     Replacement,
     Restart,
@@ -53,7 +54,7 @@ class MessageStream:
         self._request_id = request_id
         self._blocks = Blocks(partial(call_id, completion=completion))
         self._held: list[bytes] = []
-        self._began = False  # something was sent
+        self._began = False  # something is sent
         self._passing_on = False  # the provider's events are passed on
         self._ended = False  # one of them was the message's end
         self._reason = "end_turn"
@@ -74,13 +75,16 @@ class MessageStream:
             self._completion.close()
 
     def _frames_of(self, delta: Delta) -> bytes:
-        if isinstance(delta, WireEvent):
-            return self._passed_on(delta)
+        if isinstance(delta, Piece):
+            return b"".join(map(self._passed_on, delta.events)) + self._told(delta.deltas)
         if isinstance(delta, Restart):
             return self._restart()
+        return self._told((delta,))
+
+    def _told(self, deltas: Sequence[Delta]) -> bytes:
         if self._passing_on:
-            return self._told_already(delta)
-        written = self._written(delta)
+            return b"".join(map(self._told_already, deltas))
+        written = b"".join(map(self._written, deltas))
         return written if self._began or not written else self._start() + written
 
     def _written(self, delta: Delta) -> bytes:
@@ -126,7 +130,10 @@ class MessageStream:
         if self._began:
             return passed
         self._held.append(passed)
-        return b"" if name in _HELD else self._released()
+        if name in _HELD:
+            return b""
+        self._began = True
+        return self._released()
 
     def _renamed(self, data: bytes) -> bytes:
         members = _decode_members(data)

@@ -5,12 +5,11 @@ from typing import Any
 
 import msgspec
 
-from domain.deltas import ImageDelta, ReasoningDelta, Replacement, TextDelta, ToolCallDelta, ToolOutcome
+from domain.deltas import ImageDelta, ReasoningDelta, Replacement, Said, TextDelta, ToolCallDelta, ToolOutcome
 from domain.messages import ToolCall
 from domain.usage import Usage
 from services.stored_completions import AnyCompletion
 
-Said = TextDelta | ReasoningDelta | ToolCallDelta | ImageDelta | Replacement
 encode = msgspec.json.Encoder().encode
 
 

@@ -4,22 +4,22 @@ Nothing is written before the answer's first word: whatever fails before it is t
 was left for another one has said nothing yet. What fails later is told by an event, and there is no ``[DONE]``.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 
 import msgspec
 import structlog
 
 from api.faults import fault_of
-from api.openai.chat_json import EventTemplate, Said, encode, outcome_json, with_model
+from api.openai.chat_json import EventTemplate, encode, outcome_json, with_model
 from api.openai.errors import chat_completions_shape
 from domain.deltas import (
     Delta,
     Finish,
-    ImageDelta,
-    ReasoningDelta,
+    Piece,
     Replacement,
     Restart,
+    Said,
     TextDelta,
     ToolCallDelta,
     ToolOutcome,
@@ -31,7 +31,6 @@ from services.stored_completions import AnyCompletion
 log = structlog.get_logger()
 
 DONE = b"data: [DONE]\n\n"
-_SAID = (TextDelta, ReasoningDelta, ToolCallDelta, ImageDelta, Replacement)
 
 
 class _UsageEvent(msgspec.Struct):
@@ -111,9 +110,9 @@ class ChatWriter:
 
     def _frame(self, delta: Delta) -> bytes:
         """What a delta means for the client. Raises ProviderError for what cannot follow on what it has."""
-        if isinstance(delta, WireEvent):
-            return self._pass_on(delta.data)
-        if isinstance(delta, _SAID):
+        if isinstance(delta, Piece):
+            return self._piece(delta)
+        if isinstance(delta, Said):
             return self._say(delta)
         if isinstance(delta, Finish):
             return self._finish(delta)
@@ -126,34 +125,39 @@ class ChatWriter:
             self._wired, self._waiting = False, []
         return b""
 
+    def _piece(self, piece: Piece) -> bytes:
+        passed = self._pass_on(piece.events) if piece.events else b""
+        if passed and not self._started:
+            self._waiting.append(passed)
+            passed = b""
+        return passed + b"".join(map(self._say, piece.deltas))
+
     # The provider's own events
 
-    def _pass_on(self, data: bytes) -> bytes:
-        """One event as it came; nothing while it has to wait, and for a count that the client has not asked for."""
+    def _pass_on(self, events: Sequence[WireEvent]) -> bytes:
+        """These as they came, but for a count that the client has not asked for."""
         if not self._wired:
             self._wired = True
             answering = self._completion.upstream.answering
             self._renames = answering is None or answering.choice.model.name != self._completion.public_model
-        if b'"usage"' in data and b'"usage":null' not in data and self._is_usage(data):
-            self._usage_told = True
-            if not self._include_usage:
-                return b""
-        self._last = data
-        self._finish_told = self._finish_told or b'"finish_reason":"' in data or b'"finish_reason": "' in data
+        shown = [event.data for event in events if not (b'"usage"' in event.data and self._hides(event.data))]
+        if not shown:
+            return b""
+        self._last = shown[-1]
         if self._renames:
-            data = with_model(data, self._completion.public_model)
-        frame = b"data: " + (data.replace(b"\n", b"\ndata: ") if b"\n" in data else data) + b"\n\n"
-        if self._started:
-            return frame
-        self._waiting.append(frame)
-        return b""
+            shown = [with_model(data, self._completion.public_model) for data in shown]
+        if any(b"\n" in data for data in shown):
+            shown = [data.replace(b"\n", b"\ndata: ") for data in shown]
+        frames = b"data: " + b"\n\ndata: ".join(shown) + b"\n\n"
+        self._finish_told = self._finish_told or b'"finish_reason":"' in frames or b'"finish_reason": "' in frames
+        return frames
 
-    def _is_usage(self, data: bytes) -> bool:
-        try:
-            event = _usage_event(data)
-        except msgspec.MsgspecError:
+    def _hides(self, data: bytes) -> bool:
+        """Whether an event is a count that the client has not asked for."""
+        if b'"usage":null' in data or not _is_usage(data):
             return False
-        return not event.choices and event.usage != b"null"
+        self._usage_told = True
+        return not self._include_usage
 
     # Ours
 
@@ -213,6 +217,14 @@ class ChatWriter:
             head = _Head(words.prefix + completion.id.removeprefix("gen_"), created=completion.created)
         head.object = words.kind
         return head
+
+
+def _is_usage(data: bytes) -> bool:
+    try:
+        event = _usage_event(data)
+    except msgspec.MsgspecError:
+        return False
+    return not event.choices and event.usage != b"null"
 
 
 def _diverged() -> ProviderError:

@@ -6,13 +6,13 @@ from flask import Response, request
 
 from api.context import principal, services
 from api.declarations import limited, speaks
-from api.openai.chat_json import EventTemplate, Said, encode, native_body, picture, usage_json
+from api.openai.chat_json import EventTemplate, encode, native_body, picture, usage_json
 from api.openai.chat_stream import ChatWriter
 from api.openai.protocol import blueprint, documented, json_answer
 from api.openai.text_request import asked_text
 from api.route_headers import note_completion
 from api.sse import frames_as_they_come
-from domain.deltas import ImageDelta, Replacement, TextDelta
+from domain.deltas import ImageDelta, Replacement, Said, TextDelta
 from domain.ledger import EntryKind
 from services.completion_service import Completion
 

@@ -13,7 +13,7 @@ import adapters
 from adapters.base_adapter import BaseAdapter, Deadlines, UpstreamCall
 from adapters.registry import load_providers
 from domain.chat import ChatRequest, PromptMessage
-from domain.deltas import Delta, TextDelta
+from domain.deltas import Delta, Piece, TextDelta, WireEvent, one_by_one
 from domain.messages import MessageRole, Part, Text
 from tests.scripted_provider.client import ScriptedProvider
 
@@ -62,13 +62,18 @@ def ask(*parts: Part | str, model: str = "some-model", **fields: Any) -> ChatReq
 
 
 def answer(adapter: BaseAdapter, request: ChatRequest | None = None, deadlines: Deadlines = QUICK) -> list[Delta]:
-    """All deltas of one answer."""
-    return list(adapter.stream(request or ask(), UpstreamCall(deadlines)))
+    """All deltas of one answer, one by one."""
+    return list(one_by_one(adapter.stream(request or ask(), UpstreamCall(deadlines))))
+
+
+def wire_of(deltas: list[Delta]) -> list[WireEvent]:
+    """The provider's own events in these deltas."""
+    return [event for delta in deltas if isinstance(delta, Piece) for event in delta.events]
 
 
 def text(deltas: list[Delta]) -> str:
     """The answer's text."""
-    return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+    return "".join(delta.text for delta in one_by_one(deltas) if isinstance(delta, TextDelta))
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case.name)

@@ -1,8 +1,8 @@
 """What the Anthropic adapter says in the protocol's words, how it reads answers, and what it passes on untouched."""
 
 import http.server
-import itertools
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ import pytest
 from adapters.base_adapter import Deadlines, UpstreamCall
 from domain import errors
 from domain.chat import ChatRequest, NativeRequest, Options, PromptMessage, ResponseFormat, Tool, ToolChoice
-from domain.deltas import Finish, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport, WireEvent
+from domain.deltas import Finish, Piece, ReasoningDelta, TextDelta, ToolCallDelta, UsageReport
 from domain.messages import FileReference, Image, MessageRole, Part, Reasoning, Text, ToolCall, ToolResult
-from tests.contract.adapter_cases import CASES, QUICK, answer, ask, make, provider, running, text  # noqa: F401
+from tests.contract.adapter_cases import CASES, QUICK, answer, ask, make, provider, running, text, wire_of  # noqa: F401
 from tests.contract.test_adapter_wires import saying
 from tests.scripted_provider.client import ScriptedProvider
 
@@ -419,21 +419,22 @@ def test_a_request_in_which_nothing_changes_keeps_all_of_its_bytes() -> None:
     assert seen == [body]
 
 
-def test_every_event_is_passed_on_as_it_came_before_what_it_says(provider: ScriptedProvider) -> None:
+def test_every_event_is_passed_on_as_it_came_with_what_it_says(provider: ScriptedProvider) -> None:
     provider.script(reasoning="hm", text="so it is", ping_every=1, tool_calls=[{"name": "f", "arguments": {"a": 1}}])
     body = {"model": "x", "max_tokens": 50, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 
-    deltas = answer(make(ANTHROPIC, provider.anthropic_url), native(body))
+    deltas = list(make(ANTHROPIC, provider.anthropic_url).stream(native(body), UpstreamCall(QUICK)))
 
-    wire = [delta for delta in deltas if isinstance(delta, WireEvent)]
+    wire = wire_of(deltas)
     assert all(json.loads(one.data)["type"] == one.name for one in wire)
     assert "ping" not in {one.name for one in wire}
     assert [wire[0].name, *(one.name for one in wire[-2:])] == ["message_start", "content_block_stop", "message_delta"]
     assert any(b"signature_delta" in one.data for one in wire)
-    for before, delta in itertools.pairwise(deltas):
-        if isinstance(delta, TextDelta | ReasoningDelta):
-            assert isinstance(before, WireEvent)
-            assert delta.text in before.data.decode()
+    for piece in deltas:
+        if isinstance(piece, Piece):
+            told = b"".join(re.findall(rb'"(?:text|thinking)":"(.*?)"', b"".join(one.data for one in piece.events)))
+            said = [delta.text for delta in piece.deltas if isinstance(delta, TextDelta | ReasoningDelta)]
+            assert "".join(said) == told.decode()
     assert text(deltas) == "so it is"
     assert deltas[-1] == Finish("tool_calls")
 
@@ -444,14 +445,14 @@ def test_a_whole_answer_is_passed_on_as_it_came(provider: ScriptedProvider) -> N
 
     deltas = list(adapter.complete(native(body, stream=False), UpstreamCall(QUICK)))
 
-    assert isinstance(deltas[0], WireEvent)
-    assert json.loads(deltas[0].data)["content"][0]["text"] == text(deltas)
+    (event,) = wire_of(deltas)
+    assert json.loads(event.data)["content"][0]["text"] == text(deltas)
     assert deltas[-1] == Finish("stop")
     assert "stream" not in provider.last()["body"]
 
 
 def test_requests_in_another_protocol_or_ours_get_no_events_of_the_wire(provider: ScriptedProvider) -> None:
-    assert not any(isinstance(delta, WireEvent) for delta in answer(make(ANTHROPIC, provider.anthropic_url)))
+    assert not wire_of(list(make(ANTHROPIC, provider.anthropic_url).stream(ask(), UpstreamCall(QUICK))))
 
 
 def test_the_provider_counts_prompts_in_its_own_words_only(provider: ScriptedProvider) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,8 +15,18 @@ from adapters.openai_wire import Answer
 from adapters.sse import ServerEvent
 from domain import errors
 from domain.chat import NativeRequest
-from domain.deltas import Delta, Finish, TextDelta, ToolCallDelta, UsageReport, WireEvent
-from tests.contract.adapter_cases import CASES, QUICK, adapter, ask, make, provider, running, text  # noqa: F401
+from domain.deltas import Delta, Finish, Piece, TextDelta, ToolCallDelta, UsageReport, WireEvent, one_by_one
+from tests.contract.adapter_cases import (  # noqa: F401
+    CASES,
+    QUICK,
+    adapter,
+    ask,
+    make,
+    provider,
+    running,
+    text,
+    wire_of,
+)
 from tests.scripted_provider.client import ScriptedProvider
 
 NATIVE = [case for case in CASES if case.name in ("openai", "qwen-compatible")]
@@ -154,7 +166,7 @@ STREAM = b'{"model":"m","stream":true,%b}' % fields_of()
 WHOLE = b'{"model":"m",%b}' % fields_of()
 
 
-def test_every_event_comes_as_it_is_before_what_was_read_from_it(
+def test_every_event_comes_as_it_is_with_what_was_read_from_it(
     adapter: BaseAdapter, provider: ScriptedProvider
 ) -> None:
     call = {"name": "look", "arguments": {"at": 1}, "id": "call_1"}
@@ -162,16 +174,11 @@ def test_every_event_comes_as_it_is_before_what_was_read_from_it(
 
     deltas = answer(adapter, STREAM)
 
-    events = [json.loads(delta.data) for delta in deltas if isinstance(delta, WireEvent)]
-    assert [type(delta) for delta in deltas] == [
-        WireEvent,  # the role
-        *(WireEvent, TextDelta) * 2,
-        *(WireEvent, ToolCallDelta) * 2,
-        WireEvent,  # the finish reason
-        WireEvent,  # the count
-        UsageReport,
-        Finish,
-    ]
+    events = [json.loads(event.data) for event in wire_of(deltas)]
+    said = "".join("t" if isinstance(delta, TextDelta) else "c" for delta in one_by_one(deltas[:-2]))
+    assert re.fullmatch("tt?cc", said)
+    assert len(events) == len(["the role", "one", "two", "a call", "its arguments", "the finish reason", "the count"])
+    assert [type(delta) for delta in deltas[-2:]] == [UsageReport, Finish]
     assert [event["choices"][0]["delta"].get("content") for event in events[1:3]] == ["one ", "two"]
     assert events[-1]["choices"] == []
     assert events[-1]["usage"]["total_tokens"] == next(
@@ -184,11 +191,11 @@ def test_a_whole_answer_comes_as_it_is(adapter: BaseAdapter, provider: ScriptedP
 
     first, *others = answer(adapter, WHOLE)
 
-    assert isinstance(first, WireEvent)
-    assert json.loads(first.data)["object"] == "chat.completion"
-    assert len(first.data) == len(provider_body(provider, first.data))
-    assert text(others) == "one two"
-    assert [type(delta) for delta in others] == [TextDelta, UsageReport, Finish]
+    (event,) = wire_of([first])
+    assert json.loads(event.data)["object"] == "chat.completion"
+    assert len(event.data) == len(provider_body(provider, event.data))
+    assert list(one_by_one([first])) == [TextDelta("one two")]
+    assert [type(delta) for delta in others] == [UsageReport, Finish]
 
 
 def provider_body(provider: ScriptedProvider, data: bytes) -> bytes:
@@ -207,14 +214,14 @@ def test_an_answer_in_another_form_than_asked_for_is_told_in_neutral_words(
         list(adapter.stream(in_one_piece, UpstreamCall(QUICK))),
     ):
         assert text(deltas)
-        assert not [delta for delta in deltas if isinstance(delta, WireEvent)]
+        assert not wire_of(deltas)
     assert [entry["body"].get("stream") for entry in provider.log()] == [None, True]
 
 
 def test_other_requests_bring_no_events(adapter: BaseAdapter, provider: ScriptedProvider) -> None:
     deltas = list(adapter.stream(ask(), UpstreamCall(QUICK)))
 
-    assert not [delta for delta in deltas if isinstance(delta, WireEvent)]
+    assert not wire_of(deltas)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +243,7 @@ def test_the_event_of_a_failure_is_not_shown(
     with pytest.raises(error):
         deltas.extend(adapter.stream(request, UpstreamCall(QUICK)))
 
-    shown = [json.loads(delta.data) for delta in deltas if isinstance(delta, WireEvent)]
+    shown = [json.loads(event.data) for event in wire_of(deltas)]
     assert shown
     assert not [event for event in shown if "error" in event or event["choices"][0]["finish_reason"]]
 
@@ -256,12 +263,45 @@ def test_the_event_of_a_failure_is_not_shown(
 def test_no_kind_of_answer_looks_empty(said: dict[str, Any], expected: Delta) -> None:
     for place in ("delta", "message"):
         data = json.dumps({"choices": [{"index": 0, place: said, "finish_reason": None}]}).encode()
-        reader = Answer(FailureMap(), lambda: None, wire=True)
 
-        assert list(reader.read(ServerEvent("message", data))) == [WireEvent(data), expected]
+        assert list(read(data, wire=True)) == [Piece([expected], [WireEvent(data)])]
 
 
 def test_neutral_deltas_are_of_the_first_choice() -> None:
     data = b'{"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]}'
 
-    assert list(Answer(FailureMap(), lambda: None).read(ServerEvent("message", data))) == [TextDelta("a")]
+    assert list(read(data)) == [Piece([TextDelta("a")], [])]
+
+
+def read(*events: bytes, wire: bool = False) -> Iterator[Delta]:
+    """What comes of these events when they come at once."""
+    return Answer(FailureMap(), lambda: None, wire=wire).deltas([[ServerEvent("message", data) for data in events]])
+
+
+def word(text: str, **more: Any) -> bytes:
+    return json.dumps({"choices": [{"index": 0, "delta": {"content": text}, **more}]}).encode()
+
+
+def test_what_comes_at_once_is_passed_on_at_once() -> None:
+    words = [word("one "), word("two "), word("three")]
+
+    assert next(read(*words)) == Piece([TextDelta("one "), TextDelta("two "), TextDelta("three")], [])
+    assert next(read(*words, wire=True)) == Piece([TextDelta("one two three")], [WireEvent(data) for data in words])
+
+
+@pytest.mark.parametrize("failure", [b'{"error":{"message":"no"}}', b"{", word("", finish_reason="error")])
+@pytest.mark.parametrize("wire", [True, False])
+def test_what_came_before_a_failure_is_told_although_they_came_at_once(failure: bytes, wire: bool) -> None:
+    reading, said = read(word("one "), failure, word("two"), wire=wire), word("one ")
+
+    assert next(reading) == Piece([TextDelta("one ")], [WireEvent(said)] if wire else [])
+    with pytest.raises(errors.ProviderError):
+        next(reading)
+
+
+def test_nothing_after_the_end_counts_although_it_came_at_once() -> None:
+    deltas = list(read(word("one", finish_reason="stop"), b"[DONE]", word("two"), wire=True))
+
+    assert text(deltas) == "one"
+    assert len(wire_of(deltas)) == 1
+    assert deltas[-1] == Finish("stop")

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.base_adapter import BaseAdapter, UpstreamCall
 from domain import errors
-from domain.deltas import Finish, ReasoningDelta, ToolCallDelta, UsageReport
+from domain.deltas import Finish, ReasoningDelta, ToolCallDelta, UsageReport, one_by_one
 from tests.contract.adapter_cases import CASES, QUICK, adapter, answer, ask, make, provider, running, text  # noqa: F401
 from tests.scripted_provider.client import ScriptedProvider
 
@@ -22,7 +22,7 @@ def case(request: pytest.FixtureRequest) -> Any:
 
 
 def whole(adapter: BaseAdapter, **fields: Any) -> list[Any]:
-    return list(adapter.complete(ask(**fields), UpstreamCall(QUICK)))
+    return list(one_by_one(adapter.complete(ask(**fields), UpstreamCall(QUICK))))
 
 
 def test_a_whole_answer_is_the_same_deltas(adapter: BaseAdapter, provider: ScriptedProvider) -> None:

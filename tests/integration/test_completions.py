@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from flask_openapi import OpenAPI
 
 from domain.chat import ChatRequest, PromptMessage
-from domain.deltas import TextDelta
+from domain.deltas import TextDelta, one_by_one
 from domain.errors import BudgetExceeded, NotAuthenticated, NotFound, ProviderError, Unavailable
 from domain.generation import EndReason
 from domain.ledger import EntryState
@@ -44,7 +44,7 @@ def begin(
 
 
 def said(completion: Completion) -> str:
-    return "".join(delta.text for delta in completion.deltas() if isinstance(delta, TextDelta))
+    return "".join(delta.text for delta in one_by_one(completion.deltas()) if isinstance(delta, TextDelta))
 
 
 def test_an_answer_is_settled_at_its_end_and_nothing_else_is_stored(app: OpenAPI, admin: Actor) -> None:
@@ -83,7 +83,7 @@ def test_where_nobody_counted_every_answer_that_was_asked_for_counts(app: OpenAP
 def test_a_client_that_never_reads_the_end_pays_all_the_same(app: OpenAPI, admin: Actor) -> None:
     young = begin(app, admin, told(**SLOW))
     stuck = begin(app, admin, told(text="All is well.", usage=USED))
-    heard = next(stuck.deltas())
+    heard = next(one_by_one(stuck.deltas()))
     assert isinstance(heard, TextDelta)
     stuck.created -= 6 * 60 + 1  # an answer may take five minutes, and its end is waited for a minute
 
@@ -103,7 +103,7 @@ def test_a_client_that_leaves_stops_the_provider_and_pays_for_what_it_got(
 ) -> None:
     completion = begin(app, admin, told(**SLOW))
     deltas = completion.deltas()
-    first = next(deltas)
+    first = next(one_by_one(deltas))
     assert isinstance(first, TextDelta)
 
     completion.close()
@@ -168,7 +168,7 @@ def test_an_unknown_model_and_a_spent_budget_are_refused_before_anything_is_sent
 
 def test_a_drain_lets_answers_end_and_takes_no_new_ones(app: OpenAPI, admin: Actor) -> None:
     completion = begin(app, admin, told(words=30, pace_ms=5))
-    first = next(completion.deltas())
+    (first,) = one_by_one([next(completion.deltas())])
     drain = threading.Thread(target=services(app).desk.drain, args=(30,))
     drain.start()
 

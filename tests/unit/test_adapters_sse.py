@@ -37,7 +37,7 @@ STREAMS = st.tuples(
 
 
 def parsed(*pieces: bytes) -> list[tuple[str, bytes]]:
-    return [(event.name, event.data) for event in parse_events(pieces)]
+    return [(event.name, event.data) for events in parse_events(pieces) for event in events]
 
 
 @settings(deadline=None)

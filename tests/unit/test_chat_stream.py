@@ -10,8 +10,10 @@ from api.openai.chat_stream import DONE, ChatWriter
 from domain.deltas import (
     Finish,
     ImageDelta,
+    Piece,
     ReasoningDelta,
     Replacement,
+    Said,
     TextDelta,
     ToolCallDelta,
     UsageReport,
@@ -30,7 +32,14 @@ ROLE = b'{"id":"c","created":5,"model":"m",  "choices":[{"index":0,"delta":{"rol
 WORD = b'{"id":"c","created":5,"model":"m",  "choices":[{"index":0,"delta":{"content":"hi"},"vendor":[1.50]}]}'
 END = b'{"id":"c","created":5,"model":"m",  "choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
 COUNT = b'{"id":"c","created":5,"model":"m",  "choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
-WIRE: list[Step] = [WireEvent(ROLE), WireEvent(WORD), TextDelta("hi"), WireEvent(END), WireEvent(COUNT), Finish("stop")]
+
+
+def wire(*said: Said, of: Sequence[bytes] = (WORD,)) -> Piece:
+    return Piece(said, [WireEvent(data) for data in of])
+
+
+WIRE: list[Step] = [wire(of=[ROLE]), wire(TextDelta("hi")), wire(of=[END]), wire(of=[COUNT]), Finish("stop")]
+AT_ONCE: list[Step] = [wire(TextDelta("hi"), of=[ROLE, WORD, END, COUNT]), Finish("stop")]
 
 
 class Bench:
@@ -63,11 +72,20 @@ def deltas_of(events: Sequence[Any]) -> list[Any]:
     return [event["choices"][0]["delta"] for event in events if event["choices"]]
 
 
-def test_a_provider_s_own_events_keep_their_bytes() -> None:
-    assert Bench(WIRE).frames() == [b"data: " + one for one in (ROLE, WORD, END)] + [DONE.strip()]
-    assert Bench(WIRE).frames(include_usage=True) == [b"data: " + one for one in (ROLE, WORD, END, COUNT)] + [
+@pytest.mark.parametrize("steps", [WIRE, AT_ONCE], ids=["one by one", "at once"])
+def test_a_provider_s_own_events_keep_their_bytes(steps: list[Step]) -> None:
+    assert Bench(steps).frames() == [b"data: " + one for one in (ROLE, WORD, END)] + [DONE.strip()]
+    assert Bench(steps).frames(include_usage=True) == [b"data: " + one for one in (ROLE, WORD, END, COUNT)] + [
         DONE.strip()
     ]
+
+
+def test_what_comes_at_once_goes_out_at_once() -> None:
+    said: list[Step] = [Piece([TextDelta("one "), TextDelta("two")]), Finish("stop")]
+
+    for bench, events in ((Bench(AT_ONCE), 3), (Bench(said), 3)):
+        first = next(ChatWriter(bench.completion, include_usage=False).frames())
+        assert first.count(b"data: ") == events
 
 
 def test_the_model_has_the_name_that_the_client_used() -> None:
@@ -79,14 +97,14 @@ def test_the_model_has_the_name_that_the_client_used() -> None:
 
 def test_an_event_of_several_lines_stays_one() -> None:
     odd = WORD.replace(b",  ", b",\n")
-    frames = Bench([WireEvent(odd), TextDelta("hi"), Finish("stop")]).frames()
+    frames = Bench([wire(TextDelta("hi"), of=[odd]), Finish("stop")]).frames()
 
     assert frames[0] == b"data: " + odd.replace(b"\n", b"\ndata: ")
 
 
 def test_a_finish_reason_is_never_missing() -> None:
     for reason in ("stop", "length", "tool_calls", "content_filter"):
-        events = Bench([WireEvent(WORD), TextDelta("hi"), Finish(reason)]).events()  # type: ignore[arg-type]  # literals
+        events = Bench([wire(TextDelta("hi")), Finish(reason)]).events()  # type: ignore[arg-type]  # literals
         assert events[-1]["choices"][0]["finish_reason"] == reason
         assert events[-1]["id"] == "c"
 
@@ -127,7 +145,7 @@ def call(index: int, identity: str, **function: str) -> dict[str, Any]:
 
 
 def test_what_fails_before_the_first_word_is_raised() -> None:
-    bench = Bench([WireEvent(ROLE), ProviderUnavailable("down")])
+    bench = Bench([wire(of=[ROLE]), ProviderUnavailable("down")])
 
     with pytest.raises(ProviderUnavailable):
         bench.frames()
@@ -135,14 +153,14 @@ def test_what_fails_before_the_first_word_is_raised() -> None:
 
 
 def test_a_provider_that_was_left_before_its_first_word_has_said_nothing() -> None:
-    other = [WireEvent(WORD.replace(b'"c"', b'"d"')), TextDelta("hi"), Finish("stop")]
-    events = Bench([WireEvent(ROLE), ProviderUnavailable("down")], other).events()
+    other = [wire(TextDelta("hi"), of=[WORD.replace(b'"c"', b'"d"')]), Finish("stop")]
+    events = Bench([wire(of=[ROLE]), ProviderUnavailable("down")], other).events()
 
     assert {event["id"] for event in events} == {"d"}
 
 
 def test_what_was_begun_is_gone_on_with_where_it_is_the_same() -> None:
-    first: list[Step] = [WireEvent(ROLE), WireEvent(WORD), TextDelta("hi"), ProviderUnavailable("down")]
+    first: list[Step] = [wire(TextDelta("hi"), of=[ROLE, WORD]), ProviderUnavailable("down")]
     events = Bench(first, [TextDelta("hi the"), TextDelta("re"), Finish("stop")]).events()
 
     assert "".join(delta.get("content") or "" for delta in deltas_of(events)) == "hi there"
