@@ -4,11 +4,12 @@ from datetime import date, datetime
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute
 
 from domain.budgets import Amounts, Limits, Measure, Standing, Standings, Window, first_days
 from models import BudgetColumns
 from repositories.budget_statements import ALL, BudgetStatements, holding, settling
+from repositories.transaction import Transaction
 
 _Row = TypeVar("_Row", bound=BudgetColumns)
 
@@ -20,38 +21,38 @@ class BudgetRepository(Generic[_Row]):
     """
 
     def __init__(
-        self, session: Session, table: type[_Row], id_: InstrumentedAttribute[str], statements: BudgetStatements
+        self, transaction: Transaction, table: type[_Row], id_: InstrumentedAttribute[str], statements: BudgetStatements
     ) -> None:
-        self._session = session
+        self._transaction = transaction
         self._table = table
         self._id = id_
         self._statements = statements
 
     def exists(self, of: str) -> bool:
         """Whether anybody counts what this one uses."""
-        return self._statements.exists.on(self._session, {"of": of}).first() is not None
+        return self._statements.exists.on(self._transaction.connection, {"of": of}).first() is not None
 
     def hold(self, of: str, most: Amounts, moment: datetime) -> bool:
         """Keep so much aside; false, and nothing kept, if any limit does not allow it."""
-        return self._statements.hold.on(self._session, holding(of, most, moment)).rowcount == 1
+        return self._statements.hold.on(self._transaction.connection, holding(of, most, moment)).rowcount == 1
 
     def settle(self, of: str, held: Amounts, used: Amounts, moment: datetime) -> None:
         """Give back what was held, and count what was used in the windows of ``moment``."""
-        self._statements.settle.on(self._session, settling(of, held, used, moment))
+        self._statements.settle.on(self._transaction.connection, settling(of, held, used, moment))
 
     def limit(self, of: str, limits: Limits, moment: datetime) -> None:
         """Set all limits anew; those that are left out are none. What was used before stays counted."""
         values: dict[Any, Any] = {self._column(*place, "limit"): limits.get(place) for place in ALL}
         query = sa.update(self._table).where(self._id == of).values(values | {self._of_row("updated_at"): moment})
-        result = self._session.execute(query, execution_options={"synchronize_session": False})
+        result = self._transaction.session.execute(query, execution_options={"synchronize_session": False})
         if cast("sa.CursorResult[Any]", result).rowcount != 1:
-            self._session.add(self._table(**{self._id.key: of}, **_first_values(limits, moment)))
-            self._session.flush()
+            self._transaction.session.add(self._table(**{self._id.key: of}, **_first_values(limits, moment)))
+            self._transaction.session.flush()
 
     def get(self, of: str) -> _Row | None:
         """The budget, if anybody counts what this one uses; see :func:`standings_of`."""
         query = sa.select(self._table).where(self._id == of)
-        return self._session.scalar(query, execution_options={"populate_existing": True})
+        return self._transaction.session.scalar(query, execution_options={"populate_existing": True})
 
     def _column(self, window: Window, measure: Measure, what: str) -> InstrumentedAttribute[Any]:
         return self._of_row(f"{window}_{measure}_{what}")

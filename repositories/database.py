@@ -8,16 +8,16 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.orm import Session, sessionmaker
 
 from domain.errors import AppError, StorageFull, Unavailable
 from domain.observer import NOBODY, Observer
-from repositories import database_errors, sqlite
+from repositories import database_errors, idle_connections, sqlite
 from repositories.database_watch import DatabaseWatch
 
 _CONNECT_TIMEOUT_S = 3
 _STATEMENT_TIMEOUT_S = 15  # no statement of a request takes this long; a frozen database must not hold it longer
 _FULL_FOR_S = 10.0  # between two looks whether the disk has room again
+_NOTHING = contextlib.nullcontext()
 
 
 def engine_options(url: str, pool_size: int) -> dict[str, Any]:
@@ -28,11 +28,11 @@ def engine_options(url: str, pool_size: int) -> dict[str, Any]:
         "pool_timeout": _CONNECT_TIMEOUT_S,
         "pool_use_lifo": True,
         "pool_recycle": 280,
-        "pool_pre_ping": True,
+        "pool_reset_on_return": None,  # who opens a transaction ends it; idle_connections sees to dead connections
     }
     match sa.make_url(url).get_backend_name():
         case "sqlite":
-            options |= {"connect_args": dict(sqlite.CONNECT_ARGS), "poolclass": sa.QueuePool, "pool_pre_ping": False}
+            options |= {"connect_args": dict(sqlite.CONNECT_ARGS), "poolclass": sa.QueuePool}
         case "mysql":
             options |= {
                 "isolation_level": "READ COMMITTED",
@@ -57,9 +57,8 @@ class Database:
     def __init__(self, engine: sa.Engine, observer: Observer = NOBODY) -> None:
         self.engine = engine
         self._observer = observer
-        self._sessions = sessionmaker(engine, expire_on_commit=False, autoflush=False)
         # SQLite has one writer: in this process they queue here, fairly and without polling its lock.
-        self._writer: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        self._writer: contextlib.AbstractContextManager[Any] = _NOTHING
         self._watch: DatabaseWatch | None = None
         self._full_at: float | None = None  # when the disk was last found full, on the monotonic clock
         if engine.dialect.name == "sqlite":
@@ -69,23 +68,33 @@ class Database:
             engine.connect().close()
         else:
             self._watch = DatabaseWatch(engine, observer)
+            idle_connections.check_on_checkout(engine)
+        self._engines = {
+            (writes, brief): engine.execution_options(writes=writes, brief=brief)
+            for writes in (True, False)
+            for brief in (True, False)
+        }
 
     @contextlib.contextmanager
-    def transaction(self, *, writes: bool) -> Iterator[Session]:
+    def transaction(self, *, writes: bool, brief: bool = False) -> Iterator[sa.Connection]:
         """One transaction: rolled back on leaving, unless committed.
+
+        ``brief``: each of its statements finds a few rows by an index; see :mod:`repositories.sqlite`.
 
         Raises :class:`Conflict` for a broken constraint, :class:`Unavailable` when the database cannot serve,
         :class:`StorageFull` when its disk is full.
         """
-        watched = self._watch.over_transaction() if self._watch else contextlib.nullcontext()
-        asked = time.monotonic()
+        asked, mark = time.monotonic(), self._watch.begin() if self._watch else None
         try:  # around all of it: the roll-back at the end may find the connection broken too
-            with watched, self._writer if writes else contextlib.nullcontext(), self._sessions() as session:
-                session.connection(execution_options={"writes": writes})
+            with self._writer if writes else _NOTHING, self._engines[writes, brief].connect() as connection:
+                connection.begin()
                 self._observer.connection_taken(time.monotonic() - asked)
-                yield session
+                yield connection
         except exc.SQLAlchemyError as error:
             raise self._noted(error) from error
+        finally:
+            if self._watch:
+                self._watch.end(mark)
 
     def connections(self) -> tuple[int, int]:
         """How many are in use now, and may be at most."""
@@ -102,8 +111,8 @@ class Database:
 
     def ping(self) -> None:
         """Raises :class:`Unavailable` unless the database answers."""
-        with self.transaction(writes=False) as session:
-            session.execute(sa.text("SELECT 1"))
+        with self.transaction(writes=False) as connection:
+            connection.execute(sa.text("SELECT 1"))
 
     def check_storage(self) -> None:
         """Raises :class:`StorageFull` from when the disk is found full until it takes a write again."""
@@ -111,7 +120,7 @@ class Database:
             return
         if time.monotonic() - self._full_at < _FULL_FOR_S:
             raise database_errors.storage_full()
-        with self.transaction(writes=True) as session:
-            session.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
-            session.commit()
+        with self.transaction(writes=True) as connection:
+            connection.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
+            connection.commit()
         self._full_at = None

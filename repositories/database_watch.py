@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -45,18 +45,18 @@ class DatabaseWatch:
         sa.event.listen(engine, "connect", lambda connection, _record: self._connections.add(connection))
         sa.event.listen(engine, "engine_disposed", lambda _engine: self._end())
 
-    @contextlib.contextmanager
-    def over_transaction(self) -> Iterator[None]:
-        """Watch over what is done inside. Raises :class:`Unavailable` at once while the server hangs."""
+    def begin(self) -> object:
+        """A transaction begins; what stands for it. Raises :class:`Unavailable` at once while the server hangs."""
         self._check()
         mark = object()
         self._begun[mark] = time.monotonic()
         self._wake()
-        try:
-            yield
-        finally:
-            del self._begun[mark]
-            self._heard_at = time.monotonic()
+        return mark
+
+    def end(self, mark: object) -> None:
+        """It has ended."""
+        del self._begun[mark]
+        self._heard_at = time.monotonic()
 
     def _check(self) -> None:
         if self.away_since is not None:
@@ -80,7 +80,8 @@ class DatabaseWatch:
         if self._watcher is None:
             self._watcher = threading.Thread(target=self._watch, name="database-watch", daemon=True)
             self._watcher.start()
-        self._busy.set()
+        if not self._busy.is_set():  # it costs more to set, and the watcher looks at what has begun after it clears
+            self._busy.set()
 
     def _end(self) -> None:
         self._watcher = None

@@ -7,13 +7,13 @@ from operator import attrgetter
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from domain.generation import GenerationStatus
 from domain.identifiers import new_id
 from domain.ledger import Bill, Entry, EntryState
 from models import GenerationEntity, LedgerEntity
 from repositories.prepared import Prepared
+from repositories.transaction import Transaction
 
 _RESERVED = LedgerEntity.state == EntryState.RESERVED
 _TABLE = cast("sa.Table", LedgerEntity.__table__)
@@ -50,20 +50,20 @@ SETTLE = Prepared(
 class LedgerRepository:
     """Writes the ledger: each row changes once, from reserved to what it comes to."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     def add(self, entry: Entry) -> None:
         """Reserve a row."""
-        INSERT.on(self._session, reserved_row(entry))
+        INSERT.on(self._transaction.connection, reserved_row(entry))
 
     def settle(self, bill: Bill) -> bool:
         """Change a reserved row for good, and add those of further attempts; false if somebody else has done so."""
-        if SETTLE.on(self._session, settled_row(bill)).rowcount != 1:
+        if SETTLE.on(self._transaction.connection, settled_row(bill)).rowcount != 1:
             return False
         further = further_rows(bill)
         if further:
-            INSERT.on(self._session, further)
+            INSERT.on(self._transaction.connection, further)
         return True
 
     def reserved(self, generation_id: str, kind: str) -> Entry | None:
@@ -71,7 +71,7 @@ class LedgerRepository:
         query = sa.select(LedgerEntity).where(
             LedgerEntity.generation_id == generation_id, LedgerEntity.kind == kind, _RESERVED
         )
-        row = self._session.scalar(query)
+        row = self._transaction.session.scalar(query)
         return None if row is None else entry_of(row)
 
     def left_over(self, before: datetime, *, limit: int) -> Sequence[Entry]:
@@ -80,7 +80,10 @@ class LedgerRepository:
             GenerationEntity.id == LedgerEntity.generation_id, GenerationEntity.status == GenerationStatus.RUNNING
         )
         query = sa.select(LedgerEntity).where(_RESERVED, LedgerEntity.created_at < before, ~running)
-        return [entry_of(row) for row in self._session.scalars(query.order_by(LedgerEntity.created_at).limit(limit))]
+        return [
+            entry_of(row)
+            for row in self._transaction.session.scalars(query.order_by(LedgerEntity.created_at).limit(limit))
+        ]
 
 
 def reserved_row(entry: Entry) -> dict[str, Any]:

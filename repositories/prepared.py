@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
@@ -22,9 +21,8 @@ class Prepared:
         self._statement = statement
         self._forms: dict[str, Form] = {}
 
-    def on(self, session: Session, values: Values | Sequence[Values]) -> "sa.CursorResult[Any]":
+    def on(self, connection: sa.Connection, values: Values | Sequence[Values]) -> "sa.CursorResult[Any]":
         """Execute it with these parameters; with a sequence, once for each."""
-        connection = session.connection()
         form = self.form(connection.dialect)
         if isinstance(values, Mapping):
             return connection.exec_driver_sql(form.sql, form.bind(values))

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Protocol
 
 from sqlalchemy.orm import Session
@@ -23,38 +24,47 @@ from repositories.server_prompt_repository import ServerPromptRepository
 from repositories.session_repository import SessionRepository
 from repositories.sign_in_repository import SignInRepository
 from repositories.stamp_repository import StampRepository
+from repositories.transaction import Transaction
 from repositories.usage_repository import UsageRepository
 from repositories.user_repository import UserRepository
 
 
 class UnitOfWork:
-    """The repositories over one transaction. What is not committed never was."""
+    """The repositories over one transaction, each made when it is asked for. What is not committed never was."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
         self._afterwards: list[Callable[[], None]] = []
-        self.users = UserRepository(session)
-        self.sign_ins = SignInRepository(session)
-        self.api_keys = ApiKeyRepository(session)
-        self.sessions = SessionRepository(session)
-        self.messages = MessageRepository(session)
-        self.generations = GenerationRepository(session)
-        self.responses = ResponseRepository(session)
-        self.claims = ClaimRepository(session)
-        self.ledger = LedgerRepository(session)
-        self.prices = PriceRepository(session)
-        self.budgets = BudgetRepository(session, BudgetEntity, BudgetEntity.user_id, USERS)
-        self.key_budgets = BudgetRepository(session, KeyBudgetEntity, KeyBudgetEntity.key_id, KEYS)
-        self.usage = UsageRepository(session)
-        self.stamps = StampRepository(session)
-        self.routes = RouteRepository(session)
-        self.server_prompts = ServerPromptRepository(session)
-        self.models = RegisteredModelRepository(session)
-        self.stamps = StampRepository(session)
+
+    @property
+    def _session(self) -> Session:
+        return self._transaction.session
+
+    users = cached_property(lambda self: UserRepository(self._session))
+    sign_ins = cached_property(lambda self: SignInRepository(self._session))
+    api_keys = cached_property(lambda self: ApiKeyRepository(self._session))
+    sessions = cached_property(lambda self: SessionRepository(self._session))
+    messages = cached_property(lambda self: MessageRepository(self._session))
+    generations = cached_property(lambda self: GenerationRepository(self._session))
+    responses = cached_property(lambda self: ResponseRepository(self._session))
+    claims = cached_property(lambda self: ClaimRepository(self._session))
+    ledger = cached_property(lambda self: LedgerRepository(self._transaction))
+    prices = cached_property(lambda self: PriceRepository(self._session))
+    budgets = cached_property(
+        lambda self: BudgetRepository(self._transaction, BudgetEntity, BudgetEntity.user_id, USERS)
+    )
+    key_budgets = cached_property(
+        lambda self: BudgetRepository(self._transaction, KeyBudgetEntity, KeyBudgetEntity.key_id, KEYS)
+    )
+    usage = cached_property(lambda self: UsageRepository(self._session))
+    stamps = cached_property(lambda self: StampRepository(self._session))
+    routes = cached_property(lambda self: RouteRepository(self._session))
+    server_prompts = cached_property(lambda self: ServerPromptRepository(self._session))
+    models = cached_property(lambda self: RegisteredModelRepository(self._session))
 
     def commit(self) -> None:
         """Make everything so far permanent."""
-        self._session.commit()
+        self._transaction.commit()
         afterwards, self._afterwards = self._afterwards, []
         for tell in afterwards:
             tell()
@@ -65,9 +75,12 @@ class UnitOfWork:
 
 
 class OpenUnitOfWork(Protocol):
-    """``with unit_of_work() as uow: ...; uow.commit()``; ``writes=False`` where nothing is changed."""
+    """``with unit_of_work() as uow: ...; uow.commit()``; ``writes=False`` where nothing is changed.
 
-    def __call__(self, *, writes: bool = True) -> contextlib.AbstractContextManager[UnitOfWork]:
+    ``brief``: every statement finds a few rows by an index, however much is stored.
+    """
+
+    def __call__(self, *, writes: bool = True, brief: bool = False) -> contextlib.AbstractContextManager[UnitOfWork]:
         """Open one transaction."""
 
 
@@ -75,8 +88,12 @@ def unit_of_work_on(database: Database) -> OpenUnitOfWork:
     """The way to open units of work on ``database``."""
 
     @contextlib.contextmanager
-    def unit_of_work(*, writes: bool = True) -> Iterator[UnitOfWork]:
-        with database.transaction(writes=writes) as session:
-            yield UnitOfWork(session)
+    def unit_of_work(*, writes: bool = True, brief: bool = False) -> Iterator[UnitOfWork]:
+        with database.transaction(writes=writes, brief=brief) as connection:
+            transaction = Transaction(connection)
+            try:
+                yield UnitOfWork(transaction)
+            finally:
+                transaction.close()
 
     return unit_of_work
