@@ -139,8 +139,15 @@ def _close(server: StreamServer) -> None:
     server.close()
 
 
+def when_ready(_server: Any) -> None:
+    """In the arbiter, before it forks: what the collector leaves alone stays shared between all processes."""
+    gc.collect()
+    gc.freeze()
+
+
 def post_fork(_server: Any, _worker: Any) -> None:
     """In the new worker, before it imports the application."""
+    gc.disable()  # imports leave little to collect, and much to look at
     if _settings.DEBUG:
         sys.modules.pop("config", None)  # the arbiter's copy: a reload must read the file again
 
@@ -154,6 +161,7 @@ def post_worker_init(worker: Any) -> None:
     logger.propagate = True
     gc.collect()
     gc.freeze()  # modules and routes never die: the collector need not look at them again while streams wait
+    gc.enable()
     if worker.age == 1:
         sys.stdout.write(welcome(worker.wsgi, _settings))
         sys.stdout.flush()

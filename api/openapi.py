@@ -14,6 +14,7 @@ from flask_openapi.models import OPENAPI3_REF_TEMPLATE
 
 from api.application import App
 from api.authentication import API_KEY
+from api.blueprint import Blueprint
 from api.declarations import STREAM, Protocol, scope_of
 from api.errors import on_validation_error
 from api.schemas import ApiError
@@ -89,6 +90,8 @@ def openapi_app(root: Path) -> OpenAPI:
 
 def document(app: OpenAPI) -> Json:
     """The document of all routes, always the same for the same code."""
+    for blueprint in app.blueprints.values():
+        cast("Blueprint", blueprint).describe(app)
     raw: Json = copy.deepcopy(app.api_doc)
     components = raw["components"]
     components["schemas"] |= _event_schemas() | {"ApiError": ApiError.model_json_schema(mode="serialization")}

@@ -31,7 +31,11 @@ class ApiModel(BaseModel):
     """Base of every schema at the edge. Unknown fields are ignored, so that clients may be newer than the server."""
 
     model_config = ConfigDict(
-        extra="ignore", populate_by_name=True, from_attributes=True, json_schema_serialization_defaults_required=True
+        extra="ignore",
+        populate_by_name=True,
+        from_attributes=True,
+        json_schema_serialization_defaults_required=True,
+        defer_build=True,  # its validator is made at its first use: a start need not wait for all of them
     )
 
     @classmethod

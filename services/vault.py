@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from domain.errors import Unavailable
 from domain.master_keys import MasterKey, MasterKeyError, key_id_of
@@ -56,12 +54,17 @@ class Vault:
 
     def seal(self, secret: str, *place: str) -> str:
         """``secret`` as it may be stored: ``<key id>.<nonce, ciphertext and tag in base64>``."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  # 6 MB that few need
+
         key, nonce = self.current(), os.urandom(_NONCE_BYTES)
         encrypted = AESGCM(key.secret).encrypt(nonce, secret.encode(), _bound_to(place))
         return f"{key.id}.{base64.b64encode(nonce + encrypted).decode()}"
 
     def open(self, sealed: str, *place: str) -> str:
         """The secret that was sealed for ``place``. Raises :class:`SealBroken`."""
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415  # see seal
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
         key = self._key(key_id_of(sealed))
         if key is None:
             raise SealBroken("A stored key was encrypted with a master key that is not configured here.")

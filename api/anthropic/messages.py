@@ -1,12 +1,12 @@
 """``POST /v1/messages``: answers for clients that speak Anthropic's protocol; and what a prompt counts."""
 
 from flask import Response, current_app, request
-from flask_openapi import APIBlueprint
 
 from api.anthropic.answer import whole_answer
 from api.anthropic.headers import message_headers
 from api.anthropic.request import HEADERS, read
 from api.anthropic.stream import MessageStream
+from api.blueprint import Blueprint
 from api.completions import begin
 from api.context import principal, request_id, services
 from api.declarations import limited
@@ -17,7 +17,7 @@ from domain.clock import now
 from services.stored_completions import AnyCompletion
 
 # Its document is the protocol's own.
-bp = APIBlueprint("messages", __name__, url_prefix="/v1/messages", doc_ui=False)
+bp = Blueprint("messages", __name__, url_prefix="/v1/messages", doc_ui=False)
 
 
 @bp.post("")

@@ -3,18 +3,19 @@
 from typing import Any
 
 from flask import Response, current_app
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 
+from api.blueprint import Blueprint
 from api.declarations import Protocol
 from api.openai.errors import ChatCompletionsError
 
 _DOCS = "https://platform.openai.com/docs/api-reference/"
 
 
-def blueprint(name: str) -> APIBlueprint:
+def blueprint(name: str) -> Blueprint:
     """A blueprint below ``/v1``."""
     tags: list[Any] = [Tag(name="OpenAI's protocol")]
-    return APIBlueprint(f"v1_{name}", __name__, url_prefix="/v1", abp_tags=tags, abp_security=[{"bearer": []}])
+    return Blueprint(f"v1_{name}", __name__, url_prefix="/v1", abp_tags=tags, abp_security=[{"bearer": []}])
 
 
 def documented(page: str, *, streams: bool = False) -> Protocol:

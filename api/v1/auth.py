@@ -1,9 +1,10 @@
 """Signing in, staying signed in, signing out."""
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import AliasChoices, Field, SecretStr
 
+from api.blueprint import Blueprint
 from api.context import client_address, principal, services
 from api.declarations import any_scope, limited, public, returns, scoped
 from api.message_schemas import Identifier
@@ -12,7 +13,7 @@ from api.tokens import TokensOut, UserOut, claims_of, mint
 from domain.api_keys import Scope
 from services.auth_service import TICKET_TTL_S
 
-bp = APIBlueprint("auth", __name__, url_prefix="/api/v1/auth", abp_tags=[Tag(name="auth")])
+bp = Blueprint("auth", __name__, url_prefix="/api/v1/auth", abp_tags=[Tag(name="auth")])
 
 
 class RegisterIn(ApiModel):

@@ -3,9 +3,10 @@
 from typing import Literal, Self
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
+from api.blueprint import Blueprint
 from api.context import principal, services
 from api.declarations import limited, returns, scoped, streams
 from api.idempotency import IdempotencyIn
@@ -16,9 +17,7 @@ from api.sse import event_stream
 from domain.api_keys import Scope
 from services.idempotency import Begun
 
-bp = APIBlueprint(
-    "chat", __name__, url_prefix="/api/v1/chat", abp_tags=[Tag(name="chat")], abp_security=[{"bearer": []}]
-)
+bp = Blueprint("chat", __name__, url_prefix="/api/v1/chat", abp_tags=[Tag(name="chat")], abp_security=[{"bearer": []}])
 
 _SESSION = AliasChoices("session_id", "sessionId")
 _MESSAGE = AliasChoices("message_id", "messageId")

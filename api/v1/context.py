@@ -6,9 +6,10 @@ These are the same sessions: ``conversation_id`` is the session's id.
 from datetime import datetime
 
 from flask import Response, request
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import Field
 
+from api.blueprint import Blueprint
 from api.context import principal, services
 from api.declarations import accepts_ticket, limited, returns, scoped, streams
 from api.idempotency import IdempotencyIn
@@ -21,7 +22,7 @@ from api.v1.sessions import SessionIn, SessionPath
 from domain.api_keys import Scope
 from services.idempotency import Begun
 
-bp = APIBlueprint(
+bp = Blueprint(
     "context",
     __name__,
     url_prefix="/api/v1",

@@ -7,16 +7,17 @@ from typing import Any, cast
 
 import msgspec
 from flask import Response, current_app, redirect, request, send_file, url_for
-from flask_openapi import APIBlueprint, OpenAPI, Tag
+from flask_openapi import OpenAPI, Tag
 from pydantic import Field
 from werkzeug.wrappers import Response as AnyResponse
 
+from api.blueprint import Blueprint
 from api.declarations import public
 from api.openapi import document
 from api.schemas import ApiModel
 from domain.errors import NotFound
 
-bp = APIBlueprint("docs", __name__, abp_tags=[Tag(name="docs", description="This document.")])
+bp = Blueprint("docs", __name__, abp_tags=[Tag(name="docs", description="This document.")])
 
 _PAGES = Path(__file__).parent.parent / "pages"
 _SWAGGER = Path(str(files("flask_openapi_swagger"))) / "templates" / "swagger"

@@ -3,9 +3,10 @@
 from datetime import datetime
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import Field
 
+from api.blueprint import Blueprint
 from api.context import principal, services
 from api.declarations import returns, scoped, streams
 from api.message_schemas import Identifier
@@ -14,7 +15,7 @@ from api.sse import event_stream, last_event_id
 from api.v1.chat import StopOut
 from domain.api_keys import Scope
 
-bp = APIBlueprint(
+bp = Blueprint(
     "generations",
     __name__,
     url_prefix="/api/v1/generations",

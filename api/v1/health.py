@@ -1,15 +1,16 @@
 """Liveness, readiness, and the state of every part."""
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 
+from api.blueprint import Blueprint
 from api.context import services
 from api.declarations import public, returns, scoped
 from api.errors import error_response
 from api.schemas import ApiModel, ok
 from domain.api_keys import Scope
 
-bp = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
+bp = Blueprint("health", __name__, abp_tags=[Tag(name="health")])
 
 
 class LiveOut(ApiModel):

@@ -1,9 +1,10 @@
 """API keys: one's own, and for administrators everybody's."""
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import Field
 
+from api.blueprint import Blueprint
 from api.budget_schemas import BudgetsIn, KeyBudgetsOut
 from api.context import principal, services
 from api.declarations import partly_admin, returns
@@ -11,7 +12,7 @@ from api.key_schemas import KeyChanges, KeyIn, KeyOut, NewKeyOut
 from api.message_schemas import Identifier
 from api.schemas import ApiModel, Nothing, PageOut, PageQuery, ok
 
-bp = APIBlueprint("keys", __name__, url_prefix="/api/v1/keys", abp_tags=[Tag(name="keys")])
+bp = Blueprint("keys", __name__, url_prefix="/api/v1/keys", abp_tags=[Tag(name="keys")])
 
 
 class KeysQuery(PageQuery):

@@ -1,12 +1,13 @@
 """The figures for Prometheus."""
 
 from flask import Response, current_app
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 
+from api.blueprint import Blueprint
 from api.context import services
 from api.declarations import for_metrics
 
-bp = APIBlueprint("metrics", __name__, abp_tags=[Tag(name="health")])
+bp = Blueprint("metrics", __name__, abp_tags=[Tag(name="health")])
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _ANSWER = {"description": "All workers of this node.", "content": {"text/plain": {"schema": {"type": "string"}}}}

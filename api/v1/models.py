@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self, cast
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import Field, SecretStr
 
+from api.blueprint import Blueprint
 from api.context import principal, services
 from api.declarations import admin_only, limited, returns
 from api.message_schemas import Identifier, Name
@@ -17,7 +18,7 @@ from domain.principal import Role
 from services.model_rows import ModelFields
 from services.model_service import ModelView
 
-bp = APIBlueprint(
+bp = Blueprint(
     "models",
     __name__,
     url_prefix="/api/v1/models",

@@ -3,9 +3,10 @@
 from typing import Annotated, Literal, Self
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import ConfigDict, Field
 
+from api.blueprint import Blueprint
 from api.context import principal, services
 from api.declarations import admin_only, returns
 from api.message_schemas import Name
@@ -14,7 +15,7 @@ from api.schemas import ApiModel, Nothing, QueryModel, ok
 from domain.money import price_in_usd
 from services.price_service import PriceView
 
-bp = APIBlueprint(
+bp = Blueprint(
     "prices",
     __name__,
     url_prefix="/api/v1/prices",

@@ -3,16 +3,17 @@
 from typing import Annotated, Literal
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import ConfigDict, Field, field_validator
 
+from api.blueprint import Blueprint
 from api.context import principal, services
 from api.declarations import admin_only, returns
 from api.message_schemas import PublicModelName
 from api.schemas import ApiModel, Nothing, ok
 from domain.server_prompts import MAX_PROMPT_CHARS
 
-bp = APIBlueprint(
+bp = Blueprint(
     "prompts",
     __name__,
     url_prefix="/api/v1/prompts",

@@ -1,14 +1,15 @@
 """The configured providers."""
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 
+from api.blueprint import Blueprint
 from api.context import services
 from api.declarations import returns, scoped
 from api.schemas import ApiModel, ok
 from domain.api_keys import Scope
 
-bp = APIBlueprint(
+bp = Blueprint(
     "providers",
     __name__,
     url_prefix="/api/v1/providers",

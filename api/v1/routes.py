@@ -3,16 +3,17 @@
 from typing import Literal
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import ConfigDict, Field
 
+from api.blueprint import Blueprint
 from api.context import principal, services
 from api.declarations import admin_only, returns
 from api.message_schemas import Name, PublicModelName
 from api.schemas import ApiModel, Nothing, ok
 from domain.routes import MAX_WEIGHT
 
-bp = APIBlueprint(
+bp = Blueprint(
     "routes",
     __name__,
     url_prefix="/api/v1/routes",

@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import AliasChoices, Field
 
+from api.blueprint import Blueprint
 from api.context import principal, services
 from api.declarations import returns, scoped
 from api.message_schemas import ConfigIn, Identifier, MaxTokens, MessageOut, Name, SystemPrompt, Temperature
@@ -14,7 +15,7 @@ from api.schemas import ApiModel, Nothing, PageOut, PageQuery, ok
 from domain.api_keys import Scope
 from services.session_service import SessionSettings
 
-bp = APIBlueprint(
+bp = Blueprint(
     "sessions",
     __name__,
     url_prefix="/api/v1/sessions",

@@ -1,16 +1,17 @@
 """The first start: whether this installation is set up, and setting it up."""
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import Field, SecretStr
 
+from api.blueprint import Blueprint
 from api.context import client_address, services
 from api.declarations import limited, public, returns
 from api.key_schemas import NewKeyOut
 from api.schemas import ApiModel, ok
 from api.tokens import TokensOut, mint
 
-bp = APIBlueprint("setup", __name__, url_prefix="/api/v1/setup", abp_tags=[Tag(name="setup")])
+bp = Blueprint("setup", __name__, url_prefix="/api/v1/setup", abp_tags=[Tag(name="setup")])
 
 
 class SetupStateOut(ApiModel):

@@ -3,14 +3,15 @@
 from typing import Any
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 
+from api.blueprint import Blueprint
 from api.context import principal, services
 from api.declarations import returns, scoped
 from api.schemas import ApiModel, ok
 from domain.api_keys import Scope
 
-bp = APIBlueprint("tools", __name__, url_prefix="/api/v1/tools", abp_tags=[Tag(name="tools")])
+bp = Blueprint("tools", __name__, url_prefix="/api/v1/tools", abp_tags=[Tag(name="tools")])
 
 
 class ToolOut(ApiModel):

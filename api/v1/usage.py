@@ -4,9 +4,10 @@ from datetime import date, timedelta
 from typing import Self
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import Field, model_validator
 
+from api.blueprint import Blueprint
 from api.budget_schemas import BudgetsOut
 from api.context import principal, services
 from api.declarations import partly_admin, returns, scoped
@@ -17,7 +18,7 @@ from domain.clock import now
 from domain.money import amount_in_usd
 from domain.reports import Grouping, Used
 
-bp = APIBlueprint(
+bp = Blueprint(
     "usage", __name__, url_prefix="/api/v1/usage", abp_tags=[Tag(name="usage")], abp_security=[{"bearer": []}]
 )
 

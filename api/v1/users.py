@@ -3,9 +3,10 @@
 from typing import cast
 
 from flask import Response
-from flask_openapi import APIBlueprint, Tag
+from flask_openapi import Tag
 from pydantic import Field, SecretStr
 
+from api.blueprint import Blueprint
 from api.budget_schemas import BudgetsIn, BudgetsOut
 from api.context import principal, services
 from api.declarations import admin_only, returns
@@ -15,7 +16,7 @@ from api.tokens import UserOut
 from domain.principal import Role
 from services.user_service import UserChanges
 
-bp = APIBlueprint("users", __name__, url_prefix="/api/v1/users", abp_tags=[Tag(name="users")])
+bp = Blueprint("users", __name__, url_prefix="/api/v1/users", abp_tags=[Tag(name="users")])
 
 
 class UsersQuery(PageQuery):

@@ -19,6 +19,29 @@ SLOW_SDKS = {
     "opentelemetry",
 }  # a second or tens of megabytes each
 
+NOT_SERVING = SLOW_SDKS | {  # what a node on SQLite with the usual settings has no use for
+    "cryptography",
+    "httpx",
+    "mako",
+    "psycopg",
+    "pygments",
+    "pymysql",
+    "requests",
+    "rich",
+    "rs_bpe",
+    "sqlalchemy.dialects.postgresql",
+}
+MOST_MODULES = 1300  # of such a node; raise it only for what every node needs
+
+SERVING = """
+from gevent import monkey
+
+monkey.patch_all()
+import json, sys, wsgi
+
+print(json.dumps({"modules": sorted(sys.modules), "described": sorted(wsgi.app.paths)}))
+"""
+
 PROGRAM = """
 import importlib, json, sys
 
@@ -63,3 +86,16 @@ def test_only_the_module_that_uses_them_loads_the_sdks(tmp_path: Path) -> None:
     names = sorted({"app", *modules("domain", "models", "adapters", "services", "api")} - USES_SDKS)
 
     assert imported(names, tmp_path) & (SLOW_SDKS | USES_SDKS) == set()
+
+
+def test_a_node_loads_what_it_uses_and_no_more(tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path), "LOGGING_LEVEL": "ERROR"}
+    for _ in range(2):  # the first one migrates, and so needs Alembic
+        done = subprocess.run(
+            [sys.executable, "-c", SERVING], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+    found = json.loads(done.stdout)
+
+    assert NOT_SERVING & set(found["modules"]) == set()
+    assert len(found["modules"]) < MOST_MODULES
+    assert found["described"] == []  # the document is worked out for whoever asks for it
