@@ -20,13 +20,13 @@ class Batch:
 class EventLog(Protocol):
     """All logs that this worker writes, and those that it can read. Sequence numbers start at 1."""
 
-    def open(self, generation_id: str, epoch: int, /) -> None:
-        """Begin an empty log, as its only writer."""
+    def open(self, generation_id: str, epoch: int, session_id: str, /) -> None:
+        """Begin an empty log, as its only writer; other workers that follow the session hear ``turn``."""
 
     def append(self, generation_id: str, events: Sequence[bytes], *, last: bool = False) -> int:
         """Add encoded events and wake the readers; the sequence number of the newest. ``last`` ends the log.
 
-        The producer waits for nobody here.
+        An event has no line breaks. The producer waits for nobody here.
         """
 
     def read(self, generation_id: str, after: int, timeout: float) -> Batch | None:

@@ -6,15 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
+import msgspec
 import redis
 import structlog
 
 from domain.errors import Unavailable
 from repositories.log_ring import Ring
-from repositories.log_scripts import APPEND, ENDED_MS, FENCED, RUNNING_MS, STORED, keys
+from repositories.log_scripts import APPEND, FENCED, SIGNALS, STORED, followed, keys
 from repositories.redis_link import RedisLink
 
 log = structlog.get_logger()
@@ -29,15 +30,22 @@ _MAX_LOG_BYTES = 4 * 1024 * 1024
 _LAST_S = 2.0  # for what is left at the end
 _SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
 
+_Verdict = tuple[int, int, int]  # as the script tells it
+_encode, _decode = msgspec.msgpack.encode, msgspec.msgpack.Decoder(list[_Verdict]).decode
+
 Post = Callable[[Any], object]  # adds commands to a pipeline
 
 
 @dataclass(slots=True)
 class _Log:
-    """A log on its way: ``sent`` of its events are in Redis, which take ``size`` bytes."""
+    """A log on its way: ``sent`` of its events are in Redis, which take ``size`` bytes.
+
+    ``session``: whose readers are to hear of it; empty once they have.
+    """
 
     ring: Ring
     owner: str
+    session: str
     sent: int = 0
     size: int = 0
 
@@ -53,19 +61,25 @@ class _Load:
     closes: str
 
     @property
-    def arguments(self) -> list[Any]:
-        ttl = ENDED_MS if self.closes else RUNNING_MS
-        return [*keys(self.generation_id), self.log.owner, ttl, self.log.sent + 1, self.closes, *self.events]
+    def keys(self) -> tuple[str, str, str]:
+        return *keys(self.generation_id), followed(self.log.session)
+
+    @property
+    def arguments(self) -> tuple[str, int, str, str, str]:
+        text = b"\n".join(self.events).decode()
+        return self.log.owner, self.log.sent + 1, self.closes, self.log.session, text
 
 
 class Outbox:
-    """Brings logs to Redis, at most 20 ms after an event. ``hear`` is told ``stop`` or ``lost`` of a log.
+    """Brings logs to Redis, 20 ms after an event: by then a short answer is complete. What there is goes in one step.
 
-    A log's ring holds all its events: what did not arrive, or was lost in Redis, is simply sent once more.
+    ``hear`` is told ``stop`` or ``lost`` of a log. A log's ring holds all its events: what did not arrive, or was lost
+    in Redis, is simply sent once more.
     """
 
-    def __init__(self, link: RedisLink, hear: Callable[[str, str], None]) -> None:
+    def __init__(self, link: RedisLink, worker: str, hear: Callable[[str, str], None]) -> None:
         self._link = link
+        self._worker = worker
         self._hear = hear
         self._logs: dict[str, _Log] = {}
         self._waiting: dict[str, None] = {}  # in their order
@@ -82,10 +96,10 @@ class Outbox:
         since = self._behind_since
         return 0.0 if since is None else time.monotonic() - since
 
-    def add(self, generation_id: str, ring: Ring, owner: str) -> None:
-        """Look after a log."""
+    def add(self, generation_id: str, ring: Ring, owner: str, session_id: str) -> None:
+        """Look after a log, and tell of it to who follows its session."""
         with self._lock:
-            self._logs[generation_id] = _Log(ring, owner)
+            self._logs[generation_id] = _Log(ring, owner, session_id)
 
     def touch(self, generation_id: str) -> None:
         """A log has something new."""
@@ -123,6 +137,7 @@ class Outbox:
     def _send_forever(self) -> None:
         while not (self._closed and not self._is_behind()):
             self._wake.wait()
+            time.sleep(_EVERY_S)
             self._wake.clear()
             try:
                 self._send()
@@ -138,7 +153,6 @@ class Outbox:
                 self._wake.set()
             else:
                 self._behind_since = None
-            time.sleep(_EVERY_S)
 
     def _is_behind(self) -> bool:
         return bool(self._waiting or self._posts)
@@ -147,7 +161,7 @@ class Outbox:
         loads = self._next_loads()
         posts = list(islice(self._posts, _MOST_POSTS))
         try:
-            verdicts = self._link.call(lambda client: _deliver(client, loads, posts))
+            verdicts = self._link.call(lambda client: _deliver(client, self._worker, loads, posts))
             for load, verdict in zip(loads, verdicts, strict=True):
                 self._note(load, *verdict)
         except Exception:
@@ -174,6 +188,8 @@ class Outbox:
 
     def _note(self, load: _Load, verdict: int, newest: int, stop: int) -> None:
         entry = load.log
+        if verdict == STORED:
+            entry.session = ""
         if newest == entry.sent + len(load.events):
             entry.sent, entry.size = newest, entry.size + load.size
         else:  # Redis has lost some, or has had some already
@@ -206,18 +222,19 @@ def _load(generation_id: str, entry: _Log) -> _Load:
     return _Load(generation_id, entry, events, size, "end" if ended and is_all else "")
 
 
-def _deliver(client: redis.Redis, loads: Sequence[_Load], posts: Sequence[Post]) -> list[Any]:
+def _deliver(client: redis.Redis, worker: str, loads: Sequence[_Load], posts: Sequence[Post]) -> Sequence[_Verdict]:
     """The verdicts on the loads. Posts come after them: who hears of a log finds it."""
     with client.pipeline(transaction=False) as pipe:
-        for load in loads:
-            pipe.evalsha(_SHA, 2, *load.arguments)
+        if loads:
+            names = [SIGNALS, *chain.from_iterable(load.keys for load in loads)]
+            pipe.evalsha(_SHA, len(names), *names, _encode([load.arguments for load in loads]), worker)
         for post in posts:
             post(pipe)
         answers = pipe.execute(raise_on_error=False)
     if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
         client.script_load(APPEND)
-        return _deliver(client, loads, ())
+        return _deliver(client, worker, loads, ())
     for answer in answers:
         if isinstance(answer, redis.RedisError):
             raise answer
-    return answers[: len(loads)]
+    return _decode(answers[0]) if loads else []

@@ -12,7 +12,7 @@ class MemoryEventLog:
     def __init__(self) -> None:
         self.rings = Rings()
 
-    def open(self, generation_id: str, _epoch: int) -> None:
+    def open(self, generation_id: str, _epoch: int, _session_id: str) -> None:
         """Begin an empty log."""
         self.rings.add(generation_id)
 

@@ -25,16 +25,16 @@ class RedisEventLog:
 
     def __init__(self, link: RedisLink, worker: str) -> None:
         self.rings = Rings()
-        self.signals = RedisSignals(worker, self._post)
-        self.outbox = Outbox(link, self.signals.hear_own)
+        self.signals = RedisSignals(link, worker, self._post)
+        self.outbox = Outbox(link, worker, self.signals.hear_own)
         self._wake_key = f"unichat:wake:{worker}"
         self.tail = Tail(link, self.rings, self._wake_key, self.signals.hear)
         self._link = link
         self._worker = worker
 
-    def open(self, generation_id: str, epoch: int) -> None:
+    def open(self, generation_id: str, epoch: int, session_id: str) -> None:
         """Begin an empty log, as its only writer."""
-        self.outbox.add(generation_id, self.rings.add(generation_id), self._token(epoch))
+        self.outbox.add(generation_id, self.rings.add(generation_id), self._token(epoch), session_id)
 
     def append(self, generation_id: str, events: Sequence[bytes], *, last: bool = False) -> int:
         """Add events: here at once, in Redis within some milliseconds."""

@@ -1,6 +1,6 @@
 """What workers call out to each other: it is heard at once or not at all, and the database tells the same later."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 # A generation is to stop, or was taken from its worker; a session has a new turn; an API key or its owner has changed.
@@ -16,6 +16,9 @@ class Signals(Protocol):
     def listen(self, signal: Signal, hear: Callable[[str], None], /) -> None:
         """Have ``hear`` called for each such signal, with the name. It must be quick."""
 
+    def follow(self, session_ids: Iterable[str], /) -> None:
+        """Have ``turn`` called for these sessions, for a minute: nobody else is told of what nobody follows."""
+
 
 class NoSignals:
     """Nobody hears, and nobody calls."""
@@ -24,4 +27,7 @@ class NoSignals:
         """Into the void."""
 
     def listen(self, _signal: Signal, _hear: Callable[[str], None]) -> None:
+        """In vain."""
+
+    def follow(self, _session_ids: Iterable[str]) -> None:
         """In vain."""

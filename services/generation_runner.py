@@ -106,7 +106,7 @@ class GenerationRunner:
         """Begin to answer a stored turn."""
         live = Live(turn)
         live.trace_parent = self._observer.trace_parent()
-        self._event_log.open(turn.generation_id, turn.epoch)
+        self._event_log.open(turn.generation_id, turn.epoch, turn.session_id)
         start = events.Start(turn.message_id, turn.generation_id, turn.session_id, turn.provider, turn.request.model)
         self._event_log.append(turn.generation_id, [events.encode(start)])
         self._start_flusher()

@@ -76,6 +76,7 @@ class SessionFeed:
             self._readers.add(reader)  # before it looks at what is there: nothing can begin unnoticed in between
             self._start_watcher()
         try:
+            self._signals.follow([session_id])
             reader.begin(last)
         except BaseException:
             reader.close()
@@ -83,9 +84,9 @@ class SessionFeed:
         return reader
 
     def announce(self, turn: Turn) -> None:
-        """A generation has begun in this worker."""
-        self._wake({turn.session_id})
-        self._signals.send("turn", turn.session_id)
+        """A generation has begun in this worker; its log tells the others."""
+        if self._readers:
+            self._wake({turn.session_id})
 
     def close(self) -> None:
         """End all readers: this worker is going down, and another one serves them when they come back."""
@@ -129,6 +130,7 @@ class SessionFeed:
 
     def _look(self, session_ids: set[str], seen: dict[str, datetime]) -> dict[str, datetime]:
         """Wake the readers of sessions that have changed, or are gone, since ``seen``; how they stand now."""
+        self._signals.follow(session_ids)
         with self._unit_of_work(writes=False) as uow:
             found = uow.sessions.last_changes(session_ids)
         self._wake({session_id for session_id in session_ids if found.get(session_id) != seen.get(session_id)})

@@ -68,7 +68,7 @@ def _is_sent(log: RedisEventLog) -> bool:
 
 def test_another_worker_reads_the_same_events_as_they_come(redis: Redis, log_on: LogFactory) -> None:
     one, other = log_on(redis.url), log_on(redis.url)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     one.append("gen", [b"1", b"2"])
     eventually(lambda: other.read("gen", 0, 0))
     payloads = [b"1", b"2"]
@@ -84,7 +84,7 @@ def test_another_worker_reads_the_same_events_as_they_come(redis: Redis, log_on:
 
 def test_reading_on_elsewhere_after_any_event_gives_the_rest(redis: Redis, log_on: LogFactory) -> None:
     one, other = log_on(redis.url), log_on(redis.url)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     one.append("gen", [b"%d" % n for n in range(1, 30)], last=True)
     whole = _all(one)
 
@@ -98,7 +98,7 @@ def test_a_log_that_nobody_has_begun_is_none(redis: Redis, log_on: LogFactory) -
 
 def test_event_numbers_are_the_entries_ids_and_the_end_is_marked(redis: Redis, log_on: LogFactory) -> None:
     log = log_on(redis.url)
-    log.open("gen", 1)
+    log.open("gen", 1, "session")
     log.append("gen", [b"a", b"b"])
     log.append("gen", [b"c"], last=True)
     eventually(lambda: len(_stored(log)) == 4)
@@ -114,7 +114,7 @@ def test_event_numbers_are_the_entries_ids_and_the_end_is_marked(redis: Redis, l
 
 def test_what_arrived_though_the_answer_was_lost_is_not_stored_twice(redis: Redis, log_on: LogFactory) -> None:
     log = log_on(redis.url)
-    log.open("gen", 1)
+    log.open("gen", 1, "session")
     log.append("gen", [b"a", b"b"])
     eventually(lambda: _is_sent(log))
     log.outbox._logs["gen"].sent = 0  # as after a timeout
@@ -127,7 +127,7 @@ def test_what_arrived_though_the_answer_was_lost_is_not_stored_twice(redis: Redi
 
 def test_many_readers_of_a_log_cost_one_read(redis: Redis, log_on: LogFactory) -> None:
     one, other = log_on(redis.url), log_on(redis.url)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     one.append("gen", [b"a"])
     eventually(lambda: other.read("gen", 0, 0))
     before = redis.calls("xread")
@@ -151,7 +151,7 @@ def test_logs_are_sent_together(redis: Redis, log_on: LogFactory) -> None:
     log = log_on(redis.url)
     names = [f"gen-{n}" for n in range(200)]
     for name in names:
-        log.open(name, 1)
+        log.open(name, 1, "session")
     for n in range(5):
         for name in names:
             log.append(name, [b"%d" % n], last=n == 4)
@@ -159,6 +159,45 @@ def test_logs_are_sent_together(redis: Redis, log_on: LogFactory) -> None:
     other = log_on(redis.url)
     for name in names:
         assert _all(other, name) == _numbered([b"0", b"1", b"2", b"3", b"4"])
+
+
+def test_short_logs_that_come_together_cost_one_command(redis: Redis, log_on: LogFactory) -> None:
+    log = log_on(redis.url)
+    _write_short(log, ["first"])
+    eventually(lambda: _is_sent(log))  # and its script is known
+    before = redis.calls("evalsha"), redis.calls("xadd")
+
+    _write_short(log, ["one", "two", "three"])
+    eventually(lambda: _is_sent(log))
+
+    assert (redis.calls("evalsha") - before[0], redis.calls("xadd") - before[1]) == (1, 9)
+    assert _all(log_on(redis.url), "two") == _numbered([b"a", b"b"])
+
+
+def _write_short(log: RedisEventLog, names: list[str]) -> None:
+    for name in names:
+        log.open(name, 1, "session")
+        log.append(name, [b"a"])
+        log.append(name, [b"b"], last=True)
+
+
+def test_of_a_new_log_hears_who_follows_its_session_once_and_finds_it(redis: Redis, log_on: LogFactory) -> None:
+    one, other = log_on(redis.url), log_on(redis.url)
+    heard: list[tuple[str, bool]] = []
+    one.signals.listen("turn", lambda name: heard.append((name, True)))
+    other.signals.listen("turn", lambda name: heard.append((name, other.read(f"gen-{name}", 0, 0) is not None)))
+    eventually(lambda: other.tail._places.get("unichat:signals"))
+
+    other.signals.follow(["mine", "also-mine"])
+    for name in ("mine", "others"):
+        one.open(f"gen-{name}", 1, name)
+        for n in range(3):
+            one.append(f"gen-{name}", [b"%d" % n], last=n == 2)
+            time.sleep(0.05)
+
+    eventually(lambda: heard)
+    time.sleep(0.1)
+    assert heard == [("mine", True)]
 
 
 # Stops, and who may write
@@ -169,7 +208,7 @@ def test_the_writer_hears_of_a_stop_from_another_worker_at_once(redis: Redis, lo
     heard: list[str] = []
     one.signals.listen("stop", heard.append)
     other.signals.listen("stop", heard.append)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     eventually(lambda: one.tail._places.get("unichat:signals"))
 
     other.request_stop("gen")
@@ -185,7 +224,7 @@ def test_a_stop_that_nobody_heard_comes_back_with_the_next_append(redis: Redis, 
     time.sleep(1.2)  # it hears nothing any more
     heard: list[str] = []
     one.signals.listen("stop", heard.append)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     other.request_stop("gen")
     eventually(lambda: _is_sent(other))
 
@@ -203,7 +242,7 @@ def test_a_listener_that_fails_keeps_nobody_from_the_news(redis: Redis, log_on: 
 
     one.signals.listen("stop", fail)
     one.signals.listen("stop", heard.append)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     other.request_stop("gen")
     eventually(lambda: _is_sent(other))
     one.append("gen", [b"a"])
@@ -217,7 +256,7 @@ def test_a_former_writer_is_shut_out_and_told(redis: Redis, log_on: LogFactory) 
     one, reaper = log_on(redis.url), log_on(redis.url)
     lost: list[str] = []
     one.signals.listen("lost", lost.append)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     one.append("gen", [b"a"])
     eventually(lambda: _is_sent(one))
 
@@ -230,7 +269,7 @@ def test_a_former_writer_is_shut_out_and_told(redis: Redis, log_on: LogFactory) 
 
 def test_readers_of_a_log_that_was_cut_get_what_there_is_and_then_none(redis: Redis, log_on: LogFactory) -> None:
     one, reaper = log_on(redis.url), log_on(redis.url)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     one.append("gen", [b"a", b"b"])
     _first(reaper)
     waiting = at_once(lambda: reaper.read("gen", 2, 20), lambda: reaper.cut("gen", 1))
@@ -244,7 +283,7 @@ def test_readers_of_a_log_that_was_cut_get_what_there_is_and_then_none(redis: Re
 
 def test_a_log_that_has_ended_is_not_cut(redis: Redis, log_on: LogFactory) -> None:
     one, reaper = log_on(redis.url), log_on(redis.url)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     one.append("gen", [b"a"], last=True)
     eventually(lambda: _is_sent(one))
 
@@ -280,7 +319,7 @@ def test_while_redis_is_away_readers_here_notice_nothing_and_others_go_on_afterw
     own_redis: Redis, log_on: LogFactory, fault: str
 ) -> None:
     one, other = log_on(own_redis.url), log_on(own_redis.url)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     _write(one, range(1, 20))
     seen = eventually(lambda: (batch := other.read("gen", 0, 0)) and batch.events)
 
@@ -302,7 +341,7 @@ def test_while_redis_is_away_readers_here_notice_nothing_and_others_go_on_afterw
 
 def test_a_log_that_redis_has_lost_is_written_anew_with_the_next_event(redis: Redis, log_on: LogFactory) -> None:
     one, other = log_on(redis.url), log_on(redis.url)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     _write(one, range(1, 1200))
     eventually(lambda: _is_sent(one))
     redis.flush()
@@ -315,7 +354,7 @@ def test_a_log_that_redis_has_lost_is_written_anew_with_the_next_event(redis: Re
 def test_a_log_that_ends_while_redis_is_away_is_there_when_it_is_back(own_redis: Redis, log_on: LogFactory) -> None:
     one = log_on(own_redis.url)
     own_redis.stop()
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     _write(one, range(1, 50), last=True)
 
     own_redis.start_again()
@@ -325,7 +364,7 @@ def test_a_log_that_ends_while_redis_is_away_is_there_when_it_is_back(own_redis:
 
 def test_what_is_left_at_the_end_of_a_worker_still_goes_out(redis: Redis, log_on: LogFactory) -> None:
     one = log_on(redis.url)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     one.append("gen", [b"a", b"b"], last=True)
 
     one.close()
@@ -338,7 +377,7 @@ def test_what_is_left_at_the_end_of_a_worker_still_goes_out(redis: Redis, log_on
 
 def test_a_log_that_is_too_large_goes_on_here_and_is_cut_off_elsewhere(redis: Redis, log_on: LogFactory) -> None:
     one, other = log_on(redis.url), log_on(redis.url)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     large = [b"%d" % n + b"x" * 100_000 for n in range(60)]
     for event in large:
         one.append("gen", [event])
@@ -364,7 +403,7 @@ def test_what_nobody_reads_any_more_is_let_go(
 ) -> None:
     monkeypatch.setattr(log_tail, "_IDLE_S", 0.1)
     one, other = log_on(redis.url), log_on(redis.url)
-    one.open("gen", 1)
+    one.open("gen", 1, "session")
     one.append("gen", [b"a"])
     eventually(lambda: other.read("gen", 0, 0))
 

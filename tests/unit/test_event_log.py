@@ -12,7 +12,7 @@ from repositories.memory_event_log import MemoryEventLog
 @pytest.fixture
 def log() -> MemoryEventLog:
     log = MemoryEventLog()
-    log.open("gen", 1)
+    log.open("gen", 1, "session")
     return log
 
 
@@ -80,11 +80,11 @@ def test_many_readers_each_get_everything_in_order(log: MemoryEventLog) -> None:
 def test_ended_logs_are_forgotten_after_a_while_and_running_ones_never(
     log: MemoryEventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log.open("done", 1)
+    log.open("done", 1, "session")
     log.append("done", [b"x"], last=True)
     monkeypatch.setattr(log_ring, "_KEEP_S", -1)
 
-    log.open("next", 1)
+    log.open("next", 1, "session")
 
     assert log.read("done", 0, 0) is None
     assert log.read("gen", 0, 0) is not None
@@ -96,10 +96,10 @@ def test_memory_is_bounded_by_forgetting_the_oldest_ended_logs(
     monkeypatch.setattr(log_ring, "_MAX_BYTES", 10_000)
     log.append("gen", [b"x" * 20_000])  # it runs, and stays
     for name in ("first", "second", "third"):
-        log.open(name, 1)
+        log.open(name, 1, "session")
         log.append(name, [b"x" * 6_000], last=True)
 
-    log.open("next", 1)
+    log.open("next", 1, "session")
 
     assert log.read("first", 0, 0) is None
     assert log.read("second", 0, 0) is None
@@ -110,7 +110,7 @@ def test_memory_is_bounded_by_forgetting_the_oldest_ended_logs(
 def test_many_small_logs_are_bounded_too(log: MemoryEventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_ring, "_MAX_BYTES", 100_000)
     for n in range(1000):
-        log.open(f"small {n}", 1)
+        log.open(f"small {n}", 1, "session")
         log.append(f"small {n}", [b"x"], last=True)
 
     kept = sum(log.read(f"small {n}", 0, 0) is not None for n in range(1000))
