@@ -31,6 +31,7 @@ def drain(app: Flask, seconds: float) -> None:
     with contextlib.suppress(Unavailable):
         services.api_keys.checker.note_uses()
     services.desk.drain(max(0.0, deadline - time.monotonic()))
+    services.key_limiter.flush()
     services.feed.close()
     services.close()
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +10,9 @@ from domain.api_keys import KeyLimits
 from repositories.key_window import KeyWindow, Reading
 
 _SWEEP_S = 60.0
+_FEW = 8  # slots, of which the next request may need one
+
+Told = Callable[[Reading], None]
 
 
 class SharedKeyMeter(Protocol):
@@ -18,8 +21,16 @@ class SharedKeyMeter(Protocol):
     def hold(self, key_id: str, slot: str, limits: KeyLimits, tokens: int) -> Reading | None:
         """Count a request, and take its slot; see :meth:`KeyWindow.hold`."""
 
-    def settle(self, key_id: str, slot: str, bucket: int | None, requests: int, tokens: int) -> Reading | None:
-        """Free the slot, and count the difference; see :meth:`KeyWindow.settle`."""
+    def settle(
+        self, key_id: str, slot: str, bucket: int | None, requests: int, tokens: int, told: Told | None = None
+    ) -> None:
+        """Free the slot, and count the difference, within some milliseconds; see :meth:`KeyWindow.settle`.
+
+        ``told`` hears how the key stands then, if that can be said.
+        """
+
+    def flush(self) -> None:
+        """Come back when what was settled is."""
 
     def renew(self, slots: Sequence[tuple[str, str]]) -> None:
         """The slots, each with its key before it, are in use for another while."""
@@ -47,6 +58,7 @@ class KeyMeter:
     def __init__(self, shared: SharedKeyMeter | None = None) -> None:
         self._shared = shared
         self._windows: dict[str, KeyWindow] = {}
+        self._readings: dict[str, Reading] = {}  # the last that was shared, of each key
         self._lock = threading.Lock()
         self._sweep_at = time.monotonic() + _SWEEP_S
 
@@ -56,8 +68,10 @@ class KeyMeter:
         Without a ticket it was refused: see the reading, and nothing was counted.
         """
         reading = self._shared.hold(key_id, slot, limits, tokens) if self._shared else None
-        if reading is not None and reading.refused:
-            return None, reading
+        if reading is not None:
+            self._readings[key_id] = reading
+            if reading.refused:
+                return None, reading
         with self._lock:
             window, moment = self._window(key_id), time.monotonic()
             here = window.hold(moment, slot, limits, tokens) if reading is None else window.add(moment, slot, tokens)
@@ -66,14 +80,26 @@ class KeyMeter:
         shared_bucket = None if reading is None else reading.bucket
         return Ticket(key_id, slot, limits, tokens, here.bucket, shared_bucket), reading or here
 
-    def settle(self, ticket: Ticket, requests: int, tokens: int) -> Reading:
-        """Free the slot, and count so much more, or, where it is negative, less than was held."""
+    def settle(self, ticket: Ticket, requests: int, tokens: int, told: Told) -> None:
+        """Free the slot, and count so much more, or, where it is negative, less than was held.
+
+        ``told`` hears how the key stands then. Others learn of it within milliseconds; before this comes back, if one
+        of the key's limits is nearly reached, so that whoever is refused now is not a moment after it.
+        """
         with self._lock:
             window = self._window(ticket.key_id)
             here = window.settle(time.monotonic(), ticket.slot, ticket.bucket, requests, tokens)
         if self._shared is None:
-            return here
-        return self._shared.settle(ticket.key_id, ticket.slot, ticket.shared_bucket, requests, tokens) or here
+            told(here)
+            return
+        self._shared.settle(ticket.key_id, ticket.slot, ticket.shared_bucket, requests, tokens, told)
+        if _is_tight(ticket.limits, self._readings.get(ticket.key_id) or here):
+            self.flush()
+
+    def flush(self) -> None:
+        """Come back when others know all that was settled here."""
+        if self._shared is not None:
+            self._shared.flush()
 
     def renew(self, tickets: Sequence[Ticket]) -> None:
         """Their requests are still running."""
@@ -88,4 +114,15 @@ class KeyMeter:
         if moment >= self._sweep_at:
             self._sweep_at = moment + _SWEEP_S
             self._windows = {name: one for name, one in self._windows.items() if not one.is_idle(moment)}
+            self._readings = {name: one for name, one in self._readings.items() if name in self._windows}
         return self._windows.setdefault(key_id, KeyWindow())
+
+
+def _is_tight(limits: KeyLimits, reading: Reading) -> bool:
+    """Whether more than half of a limit is used up, or there are few slots left."""
+    requests, tokens, parallel = limits.requests_per_minute, limits.tokens_per_minute, limits.parallel_requests
+    return (
+        (requests is not None and reading.requests * 2 > requests)
+        or (tokens is not None and reading.tokens * 2 > tokens)
+        or (parallel is not None and (reading.running * 2 > parallel or parallel - reading.running < _FEW))
+    )

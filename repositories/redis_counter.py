@@ -1,10 +1,10 @@
 """Counting within a time window, in Redis, for all processes together."""
 
 from domain.errors import Unavailable
-from repositories.redis_link import RedisLink
+from repositories.redis_link import RedisLink, Script
 
 _PREFIX = "unichat:count:"
-_ADD = """
+_ADD = Script("""
 local total = redis.call('INCRBY', KEYS[1], ARGV[2])
 local left = redis.call('PTTL', KEYS[1])
 if left < 0 then
@@ -12,7 +12,7 @@ if left < 0 then
   left = tonumber(ARGV[1])
 end
 return {total, left}
-"""
+""")
 
 
 class RedisCounter:
@@ -24,9 +24,7 @@ class RedisCounter:
     def add(self, key: str, window_s: int, amount: int) -> tuple[int, float] | None:
         """Count; how many there are now and the seconds until the window ends. None while Redis is away."""
         try:
-            total, left = self._link.call(
-                lambda client: client.eval(_ADD, 1, _PREFIX + key, str(window_s * 1000), str(amount))
-            )
+            ((total, left),) = self._link.ask(_ADD, [((_PREFIX + key,), (window_s * 1000, amount))])
         except Unavailable:
             return None
         return int(total), int(left) / 1000

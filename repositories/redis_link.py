@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from hashlib import sha1
 from typing import Any
 
 import redis
@@ -18,6 +19,17 @@ _QUICK_S = 0.25
 _MOST = 64  # commands at the same time, and so connections
 _PROBE_S = 0.5
 _TELL_EVERY_S = 60.0
+
+
+class Script:
+    """A script that Redis is asked for by its hash: only one that it does not know is sent."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()  # as Redis names scripts
+
+
+ScriptCall = tuple[Sequence[str], Sequence[Any]]  # keys, arguments
 
 
 class RedisLink:
@@ -64,6 +76,21 @@ class RedisLink:
         finally:
             self._slots.release()
 
+    def ask(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
+        """What the script gives for each of these, in one round trip. Raises :class:`Unavailable`."""
+        sent = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls]
+        told: list[Any] = self.call(lambda client: _exchange(client, sent))
+        unknown = [number for number, one in enumerate(told) if isinstance(one, redis.exceptions.NoScriptError)]
+        if unknown:
+            again = [("EVAL", script.text, *sent[number][2:]) for number in unknown]
+            for number, one in zip(unknown, self.call(lambda client: _exchange(client, again)), strict=True):
+                told[number] = one
+        failure = next((one for one in told if isinstance(one, redis.RedisError)), None)
+        if failure is not None:
+            self._tell_refusal(failure)
+            raise _unavailable() from failure
+        return told
+
     def check(self) -> None:
         """Raises :class:`Unavailable` if Redis does not answer."""
         self.call(lambda client: client.ping())
@@ -97,6 +124,27 @@ class RedisLink:
         if moment >= self._tell_from:
             self._tell_from = moment + _TELL_EVERY_S
             log.warning("redis_refuses", error=str(error)[:200])
+
+
+def _exchange(client: redis.Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The answers, errors among them. Not by a pipeline of the library, which costs as much again as the round trip."""
+    pool = client.connection_pool
+    connection: Any = pool.get_connection()  # its methods have no types
+    try:
+        connection.send_packed_command(connection.pack_commands(commands))
+        return [_answer(connection) for _ in commands]
+    except BaseException:
+        connection.disconnect()  # there may be answers on it that nobody has read
+        raise
+    finally:
+        pool.release(connection)
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except redis.ResponseError as error:
+        return error
 
 
 def _unavailable() -> Unavailable:

@@ -102,7 +102,11 @@ class KeyLimiter:
     def end(self, ticket: Ticket, requests: int, tokens: int) -> None:
         """See :class:`Held`."""
         self._held.pop(ticket.slot, None)
-        self._tell(ticket.key_id, ticket.limits, self._meter.settle(ticket, requests, tokens))
+        self._meter.settle(ticket, requests, tokens, lambda reading: self._note(ticket, reading))
+
+    def flush(self) -> None:
+        """Come back when all workers know what has been settled here."""
+        self._meter.flush()
 
     def standing(self, key: KeyGrant) -> KeyStanding:
         """How the key stands, as far as this worker has heard."""
@@ -119,7 +123,10 @@ class KeyLimiter:
         self._meter.renew([ticket for _, ticket in running])
         for held, ticket in running:
             if held.ticket is None:  # it has ended meanwhile: its slot may have been taken anew
-                self._meter.settle(ticket, 0, 0)
+                self._meter.settle(ticket, 0, 0, lambda _: None)
+
+    def _note(self, ticket: Ticket, reading: Reading) -> None:
+        self._tell(ticket.key_id, ticket.limits, reading)
 
     def _tell(self, key_id: str, limits: KeyLimits, reading: Reading) -> KeyStanding:
         standing = _standing(limits, reading)

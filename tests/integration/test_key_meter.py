@@ -12,7 +12,7 @@ from domain.api_keys import KeyGrant, KeyLimits
 from domain.errors import LimitExceeded
 from domain.identifiers import new_id
 from repositories.key_meter import KeyMeter
-from repositories.key_window import LEASE_S, KeyWindow
+from repositories.key_window import LEASE_S, KeyWindow, Reading
 from repositories.redis_key_meter import RedisKeyMeter
 from repositories.redis_link import RedisLink
 from services.key_limiter import Held, KeyLimiter
@@ -138,7 +138,10 @@ def test_redis_counts_as_the_window_does(redis: Redis, link_to: LinkFactory, see
         if open_ones and dice.random() < 0.6:
             slot, theirs, ours = open_ones.pop(dice.randrange(len(open_ones)))
             requests, tokens = dice.choice([(-1, -10), (0, -10), (0, 0), (0, 7)])
-            told = meter.settle("key_1", slot, theirs, requests, tokens)
+            readings: list[Reading] = []
+            meter.settle("key_1", slot, theirs, requests, tokens, readings.append)
+            meter.flush()
+            (told,) = readings
             here = window.settle(0.0, slot, ours, requests, tokens)
         else:
             slot, tokens = f"slot_{number}", dice.randint(10, 150)
@@ -149,6 +152,56 @@ def test_redis_counts_as_the_window_does(redis: Redis, link_to: LinkFactory, see
                 open_ones.append((slot, told.bucket, here.bucket))
         assert told is not None
         assert (told.requests, told.tokens, told.running) == (here.requests, here.tokens, here.running)
+
+
+def test_what_is_settled_while_there_is_plenty_is_known_to_others_a_moment_later(worker: Worker) -> None:
+    (here, there), grant = (worker(), worker()), key(requests_per_minute=10**6, tokens_per_minute=10**6)
+    held = here.hold(grant, 1000)
+    held.settle(10)
+
+    def told() -> int:
+        standing = there.hold(grant, 0).standing
+        assert standing is not None
+        assert standing.tokens is not None
+        return standing.tokens.used
+
+    eventually(lambda: told() == 10, seconds=1)
+    assert (standing := here.standing(grant).tokens) is not None
+    assert standing.used == 10, "who settled has not heard how the key stands"
+
+
+def test_a_hold_comes_after_all_that_was_settled_before_it(redis: Redis, link_to: LinkFactory) -> None:
+    meter, limits = RedisKeyMeter(link_to(redis.url)), KeyLimits(tokens_per_minute=100)
+    for number in range(300):  # more than go in one script
+        held = meter.hold("key_1", f"slot_{number}", limits, 100)
+        assert held is not None
+        assert not held.refused, number
+        meter.settle("key_1", f"slot_{number}", held.bucket, 0, -100)
+
+
+def test_calls_of_many_keys_that_come_together_get_each_its_own_answer(redis: Redis, link_to: LinkFactory) -> None:
+    meter, limits = RedisKeyMeter(link_to(redis.url)), KeyLimits(tokens_per_minute=1000)
+
+    def hold(number: int) -> tuple[int, int]:
+        reading = meter.hold(f"key_{number % 5}", f"slot_{number}", limits, 10 + number % 5)
+        assert reading is not None
+        return reading.requests, reading.tokens
+
+    told = at_once(*[lambda number=number: hold(number) for number in range(20)])
+
+    for number in range(5):
+        amounts = [(count, count * (10 + number)) for count in range(1, 5)]
+        assert sorted(told[number::5]) == amounts
+
+
+def test_a_redis_that_has_lost_its_scripts_is_sent_them_again(redis: Redis, link_to: LinkFactory) -> None:
+    link = link_to(redis.url)
+    meter, limits = RedisKeyMeter(link), KeyLimits(tokens_per_minute=100)
+    for number in range(3):
+        link.call(lambda client: client.script_flush())
+        reading = meter.hold("key_1", f"slot_{number}", limits, 10)
+        assert reading is not None
+        assert reading.tokens == (number + 1) * 10
 
 
 DIES = """
