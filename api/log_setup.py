@@ -11,7 +11,7 @@ import logging.handlers
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -72,7 +72,6 @@ class _Out:
 
     def __init__(self) -> None:
         self.level = logging.INFO
-        self.stream: TextIO = sys.stderr
         self.render: Processor = _to_json
         self.file: RotatingFile | None = None
 
@@ -82,9 +81,7 @@ class _Out:
             line = without_keys(_to_json(None, "", told))
             self.file.handle(logging.LogRecord(_OURS, logging.INFO, "", 0, line, None, None))
         with contextlib.suppress(OSError, ValueError):
-            self.stream.write(
-                f"{without_keys(str(self.render(None, '', told)))}\n"
-            )  # the one for people takes it apart
+            sys.stderr.write(f"{without_keys(str(self.render(None, '', told)))}\n")  # the one for people takes it apart
 
 
 _out = _Out()
@@ -118,12 +115,7 @@ def configure_logging(*, level: str, form: Literal["auto", "json", "text"], file
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     handlers[0].setFormatter(_formatter(_renderer(text=text)))
-    _out.level, _out.stream, _out.render, _out.file = (
-        logging.getLevelName(level),
-        sys.stderr,
-        _renderer(text=text),
-        None,
-    )
+    _out.level, _out.render, _out.file = logging.getLevelName(level), _renderer(text=text), None
     if file:
         _out.file = RotatingFile(file)
         _out.file.setFormatter(_formatter(_to_json))

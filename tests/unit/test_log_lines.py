@@ -21,7 +21,8 @@ class Full(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def _as_usual(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+def _as_usual() -> Iterator[None]:
+    structlog.contextvars.clear_contextvars()  # of requests of other tests
     yield
     configure_logging(level="INFO", form="json", file="")
 
