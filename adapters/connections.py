@@ -1,22 +1,19 @@
 """Connections to one provider that obey a call's deadlines at every byte and end the moment the call is aborted."""
 
-import http.client
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
-
-from urllib3.connection import HTTPConnection
-from urllib3.response import HTTPResponse
+from typing import Any
 
 from adapters import dialing
 from adapters.base_adapter import UpstreamCall
 from adapters.http_body import Body
+from adapters.http_head import Head, read_head
 from domain.errors import UpstreamCut
 
 _SEND_BYTES = 64 * 1024
@@ -24,7 +21,7 @@ _RECEIVE_BYTES = 64 * 1024
 Find = Callable[[str, int, UpstreamCall, float], list[Any]]  # host, port, call, deadline -> what getaddrinfo gives
 
 
-class ProviderConnection(HTTPConnection):
+class ProviderConnection:
     """One kept-alive connection, lent to one call at a time.
 
     Every wait (name lookup, connect, handshake, send, each single receive) gets the time that the call has left, so
@@ -33,14 +30,13 @@ class ProviderConnection(HTTPConnection):
     """
 
     def __init__(self, host: str, port: int, find: Find = dialing.addresses) -> None:
-        super().__init__(host, port)
-        self._find = find
+        self.host = host
+        self.port = port
         self.opened = False
         self.received = 0
         self.wait_at_most: float | None = None  # monotonic time after which nothing more is waited for
+        self._find = find
         self._call: UpstreamCall | None = None
-        self._receiver: _Receiver
-        # Kept apart from ``sock``, which urllib3 forgets early when the server will close the connection.
         self._socket: socket.socket | None = None
         self._guard = threading.Lock()
 
@@ -58,39 +54,63 @@ class ProviderConnection(HTTPConnection):
         call.on_abort(_nothing)  # nothing refers to this connection any more, and the call can be freed
         return not call.aborted
 
-    def exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> "Answer":
+    def exchange(self, head: bytes, body: bytes) -> "Answer":
         """Send a request and read the answer's head. Raises whatever the socket, TLS and HTTP layers raise."""
-        if self.sock is None:
-            self.connect()
+        if not self.opened:
+            self._socket = self._open(time.monotonic() + self._lender().deadlines.connect)
+            self.opened = True
         # A refusal may be on its way although the body was not read to its end.
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.request(method, path, body, headers, preload_content=False, decode_content=False)
-        response = self.getresponse()
-        body_on_wire = Body(self._receiver.take, chunked=response.chunked, length=response.length_remaining)
-        return Answer(response.status, response.headers, body_on_wire, self, response)
+            self._send(head + body if len(body) < _SEND_BYTES else head)
+            if len(body) >= _SEND_BYTES:
+                self._send(body)
+        answer, ahead = read_head(self._receive)
+        body_on_wire = Body(self._receive, chunked=answer.chunked, length=answer.length, ahead=ahead)
+        return Answer(answer, body_on_wire, self)
 
-    def connect(self) -> None:
-        """Open the connection within the call's connect deadline."""
-        self.sock = self._open(time.monotonic() + self._lender().deadlines.connect)
-        self.opened = True
+    def is_quiet(self) -> bool:
+        """Whether it is open, and nothing has come since the last answer."""
+        if self._socket is None:
+            return False
+        try:
+            self._socket.settimeout(0)
+            # Below TLS, like the shutdown: whatever has come there was not asked for.
+            socket.socket.recv(self._socket, 1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
-    def send(self, data: Any) -> None:
-        """Send ``data``, each piece within the call's deadlines."""
+    def close(self) -> None:
+        """Close it, if it is open."""
+        with self._guard:
+            sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+
+    def _send(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            self.arm()
-            view = view[self.sock.send(view[:_SEND_BYTES]) :]
+            view = view[self._arm().send(view[:_SEND_BYTES]) :]
 
-    def arm(self) -> None:
-        """Give the socket the time that is left. Raises ProviderTimeout or TimeoutError when there is none."""
+    def _receive(self) -> bytes:
+        data = self._arm().recv(_RECEIVE_BYTES)
+        self.received += len(data)
+        return data
+
+    def _arm(self) -> socket.socket:
+        """The socket, with the time that is left. Raises ProviderTimeout or TimeoutError when there is none."""
         seconds, _ = self._lender().remaining()
         if self.wait_at_most is not None:
             seconds = min(seconds, dialing.seconds_left(self.wait_at_most))
-        if self._socket is not None:
-            self._socket.settimeout(seconds)
+        if self._socket is None:
+            raise ConnectionAbortedError
+        self._socket.settimeout(seconds)
+        return self._socket
 
     def _open(self, deadline: float) -> socket.socket:
-        host, port = self._dns_host, self.port
+        host, port = self.host, self.port
         addresses = self._find(host, port, self._lender(), deadline)
         self._lender().on_abort(partial(self._shut, self._lender()))
         failure = OSError(f"{host} has no address")
@@ -140,16 +160,9 @@ class ProviderConnection(HTTPConnection):
             raise RuntimeError("the connection is lent to nobody")
         return self._call
 
-    def response_class(self, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:  # type: ignore[override]
-        """What http.client makes of an answer: its own response, over a receiver that knows the deadlines."""
-        self._receiver = _Receiver(sock, self)
-        return http.client.HTTPResponse(self._receiver, *args, **kwargs)  # type: ignore[arg-type]
-
 
 class TlsConnection(ProviderConnection):
     """The same over TLS; the handshake is part of the connect deadline."""
-
-    default_port: ClassVar[int] = 443  # type: ignore[misc]
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext, find: Find = dialing.addresses) -> None:
         super().__init__(host, port, find)
@@ -159,7 +172,8 @@ class TlsConnection(ProviderConnection):
         plain = super()._open(deadline)
         try:
             # The handshake comes after the wrapping, so that an abort finds the socket that owns the descriptor.
-            secured = self._context.wrap_socket(plain, server_hostname=self.host, do_handshake_on_connect=False)
+            name = self.host.rstrip(".")
+            secured = self._context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
         except BaseException:
             plain.close()
             raise
@@ -172,57 +186,13 @@ class TlsConnection(ProviderConnection):
         return secured
 
 
-class _Receiver:
-    """Receives for one answer: lines for http.client, which reads the head, then what comes for the body."""
-
-    def __init__(self, sock: socket.socket, connection: ProviderConnection) -> None:
-        self._socket = sock
-        # Holds the descriptor open: urllib3 closes the socket early when the server will.
-        self._hold = sock.makefile("rb", buffering=0)
-        self._connection = connection
-        self._ahead = b""
-
-    def makefile(self, _mode: str) -> "_Receiver":
-        return self
-
-    def readline(self, limit: int) -> bytes:
-        while (end := self._ahead.find(b"\n")) < 0 and len(self._ahead) < limit:
-            if not (more := self._receive()):
-                break
-            self._ahead += more
-        cut = min(end + 1, limit) if end >= 0 else limit
-        line, self._ahead = self._ahead[:cut], self._ahead[cut:]
-        return line
-
-    def take(self) -> bytes:
-        """What has come behind the head, then what comes next; empty at the end of the connection."""
-        if self._ahead:
-            ahead, self._ahead = self._ahead, b""
-            return ahead
-        return self._receive()
-
-    def flush(self) -> None:
-        """Do nothing: http.client takes this for a file."""
-
-    def close(self) -> None:
-        self._hold.close()
-
-    def _receive(self) -> bytes:
-        self._connection.arm()
-        data = self._socket.recv(_RECEIVE_BYTES)
-        self._connection.received += len(data)
-        return data
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The head of an HTTP answer, and its body to be read. ``headers`` may be looked up in any case."""
+    """The head of an HTTP answer, and its body to be read."""
 
-    status: int
-    headers: Mapping[str, str]
+    head: Head
     body: Body
     connection: ProviderConnection
-    response: HTTPResponse
 
     def hurry(self, seconds: float) -> None:
         """From now on wait for the rest of the body no longer than ``seconds`` in all."""
@@ -230,12 +200,10 @@ class Answer:
 
     def finish(self) -> bool:
         """End the exchange; true if its connection can take another one, otherwise it is closed."""
-        with suppress(OSError):
-            self.response.close()
-        unharmed = self.connection.take_back() and self.body.complete and not self.body.surplus
+        unharmed = self.connection.take_back() and self.head.keeps and self.body.complete and not self.body.surplus
         if not unharmed:
             self.connection.close()
-        return unharmed and not self.connection.is_closed
+        return unharmed
 
 
 def _nothing() -> None:

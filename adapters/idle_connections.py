@@ -24,7 +24,7 @@ class IdleConnections:
                 since, connection = self._idle.pop()
             except IndexError:
                 return None
-            if time.monotonic() - since < _IDLE_SECONDS and connection.is_connected:
+            if time.monotonic() - since < _IDLE_SECONDS and connection.is_quiet():
                 return connection
             connection.close()
 

@@ -18,6 +18,7 @@ from adapters.base_adapter import Guard, UpstreamCall
 from adapters.connections import Answer, ProviderConnection, TlsConnection
 from adapters.failures import FailureMap
 from adapters.http_body import Body
+from adapters.http_head import request_head
 from adapters.idle_connections import IdleConnections
 from adapters.network_failures import network_failure
 from domain.errors import ProviderTimeout
@@ -54,9 +55,11 @@ class Transport:
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError("base_url must be an http or https address")
         self._host, self._secure = url.hostname, url.scheme == "https"
-        self._port = url.port or (443 if self._secure else 80)
+        usual = 443 if self._secure else 80
+        self._port = url.port or usual
         self._path = url.path.rstrip("/")
-        self._headers = {"accept-encoding": "identity", "user-agent": "UniChat", **_lower(headers)}
+        own = {"accept-encoding": "identity", "user-agent": "UniChat"}
+        self._headers = {"host": _named(self._host, self._port, usual), **own, **_lower(headers)}
         self._failures = failures or FailureMap()
         self._given_tls = tls
         self._find = guard.addresses if guard is not None else dialing.addresses
@@ -106,7 +109,8 @@ class Transport:
         self, method: str, path: str, body: bytes | None, accept: str, headers: Mapping[str, str] | None
     ) -> "_Request":
         own = {"accept": accept} if body is None else {"accept": accept, "content-type": "application/json"}
-        return _Request(method, self._path + path, body, {**own, **self._headers, **_lower(headers or {})})
+        given = _lower(headers) if headers else {}
+        return _Request(method, self._path + path, {**own, **self._headers, **given}, body)
 
     @contextmanager
     def _answer(self, request: "_Request", call: UpstreamCall) -> Iterator[Answer]:
@@ -130,16 +134,17 @@ class Transport:
         return ProviderConnection(self._host, self._port, self._find)
 
     def _check(self, answer: Answer) -> None:
-        if answer.status not in _SUCCESS:
+        head = answer.head
+        if head.status not in _SUCCESS:
             answer.hurry(_ERROR_SECONDS)
-            raise self._failures.from_response(answer.status, answer.headers, _read_some(answer.body))
-        encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+            raise self._failures.from_response(head.status, head.headers, _read_some(answer.body))
+        encoding = head.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             # It was told not to; and a small body that unpacks to a large one is an old trick.
             raise self._failures.garbage(f"content-encoding {encoding} although only identity is accepted")
 
     def _check_stream(self, answer: Answer) -> None:
-        kind = answer.headers.get("content-type", "").strip().lower()
+        kind = answer.head.headers.get("content-type", "").strip().lower()
         if kind.startswith(_EVENT_STREAM):
             return
         if "json" not in kind:
@@ -164,9 +169,12 @@ class Transport:
 @dataclass(frozen=True, slots=True)
 class _Request:
     method: str
-    path: str
-    body: bytes | None
+    target: str
     headers: Mapping[str, str]
+    body: bytes | None
+
+    def head(self) -> bytes:
+        return request_head(self.method, self.target, self.headers, None if self.body is None else len(self.body))
 
 
 class _HungUpError(Exception):
@@ -177,7 +185,7 @@ def _send(connection: ProviderConnection, request: _Request, call: UpstreamCall)
     kept = connection.opened
     connection.lend(call)
     try:
-        return connection.exchange(request.method, request.path, request.body, request.headers)
+        return connection.exchange(request.head(), request.body or b"")
     except BaseException as error:
         connection.take_back()
         connection.close()
@@ -202,6 +210,13 @@ def _read_some(body: Body, limit: int = MAX_ERROR_BYTES) -> bytes:
         while len(read) < limit and (piece := body.read()):
             read += piece
     return bytes(read[:limit])
+
+
+def _named(host: str, port: int, usual: int) -> str:
+    """The host as a request names it."""
+    name = host.rstrip(".")
+    name = f"[{name}]" if ":" in name else name if name.isascii() else name.encode("idna").decode()
+    return name if port == usual else f"{name}:{port}"
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
