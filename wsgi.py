@@ -31,4 +31,5 @@ except (ConfigurationError, ConfigError, AppError, OSError) as error:
     sys.exit(_BOOT_ERROR)
 app.extensions["unichat"].refresher.start()
 app.extensions["unichat"].keeper.start()
+app.extensions["unichat"].books.bookkeeper.start()
 app.extensions["metrics"].start()

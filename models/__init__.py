@@ -17,6 +17,7 @@ from models.route import RouteEntity
 from models.server_prompt import ServerPromptEntity
 from models.session import SessionEntity
 from models.stamp import StampEntity
+from models.usage_sum import UsageMarkEntity, UsageSumEntity
 from models.user import InstallationEntity, SignInEntity, StreamTicketEntity, UserEntity
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "SignInEntity",
     "StampEntity",
     "StreamTicketEntity",
+    "UsageMarkEntity",
+    "UsageSumEntity",
     "UserEntity",
     "db",
 ]

@@ -17,7 +17,10 @@ class SessionEntity(Base):
     """
 
     __tablename__ = "sessions"
-    __table_args__ = (sa.Index(None, "user_id", "kind", "archived", "pinned", "updated_at", "id"),)
+    __table_args__ = (
+        sa.Index(None, "user_id", "kind", "archived", "pinned", "updated_at", "id"),
+        sa.Index(None, "kind", "created_at"),
+    )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
     user_id: Mapped[Id] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))

@@ -26,6 +26,7 @@ from repositories.sign_in_repository import SignInRepository
 from repositories.stamp_repository import StampRepository
 from repositories.transaction import Transaction
 from repositories.usage_repository import UsageRepository
+from repositories.usage_sum_repository import UsageSumRepository
 from repositories.user_repository import UserRepository
 
 
@@ -57,6 +58,7 @@ class UnitOfWork:
         lambda self: BudgetRepository(self._transaction, KeyBudgetEntity, KeyBudgetEntity.key_id, KEYS)
     )
     usage = cached_property(lambda self: UsageRepository(self._session))
+    usage_sums = cached_property(lambda self: UsageSumRepository(self._session))
     stamps = cached_property(lambda self: StampRepository(self._session))
     routes = cached_property(lambda self: RouteRepository(self._session))
     server_prompts = cached_property(lambda self: ServerPromptRepository(self._session))

@@ -8,6 +8,7 @@ from adapters.base_adapter import Providers
 from domain.money import PriceList
 from domain.observer import Observer
 from repositories.unit_of_work import OpenUnitOfWork
+from services.bookkeeper import Bookkeeper
 from services.budget_service import BudgetService
 from services.ledger import Ledger
 from services.price_book import PriceBook
@@ -21,6 +22,7 @@ class Books:
     """One of each."""
 
     ledger: Ledger
+    bookkeeper: Bookkeeper
     prices: PriceService
     budgets: BudgetService
     usage: UsageService
@@ -37,9 +39,10 @@ class Books:
         forget_key: Callable[[str], None],
     ) -> Self:
         """The books over one database; ``prices`` are the declared ones. ``forget_key``: see :class:`BudgetService`."""
-        book = PriceBook(unit_of_work, prices)
+        book, bookkeeper = PriceBook(unit_of_work, prices), Bookkeeper(unit_of_work)
         return cls(
-            Ledger(unit_of_work, tokenizer, book, observer),
+            Ledger(unit_of_work, tokenizer, book, bookkeeper, observer),
+            bookkeeper,
             PriceService(unit_of_work, book, providers),
             BudgetService(unit_of_work, forget_key),
             UsageService(unit_of_work),

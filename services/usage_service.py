@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date
 
 from domain.principal import Principal
 from domain.reports import Grouping, Used
@@ -41,8 +41,7 @@ class UsageService:
         """
         if user_id != principal.user_id:
             principal.require_admin()
-        start, end = datetime.combine(first, time.min, UTC), datetime.combine(last, time.max, UTC)
         with self._unit_of_work(writes=False) as uow:
-            items = uow.usage.report(start, end, by, user_id=user_id, key_id=key_id, limit=_MOST_GROUPS + 1)
-            (total,) = uow.usage.report(start, end, (), user_id=user_id, key_id=key_id, limit=1)
+            items = uow.usage.report(first, last, by, user_id=user_id, key_id=key_id, limit=_MOST_GROUPS + 1)
+            (total,) = uow.usage.report(first, last, (), user_id=user_id, key_id=key_id, limit=1)
         return UsageReport(items[:_MOST_GROUPS], total, len(items) > _MOST_GROUPS)

@@ -30,6 +30,7 @@ MIGRATIONS = ROOT / "migrations"
 REQUIRED = os.environ.get("UNICHAT_TEST_REQUIRE_SERVERS") == "1"
 _START_S = 60
 _TEMPLATE = "unichat_template"
+_FILLED_BY_MIGRATIONS = ("alembic_version", "stamps", "usage_mark")
 
 
 def free_port() -> int:
@@ -237,7 +238,7 @@ class MariaDb(DatabaseServer):
             f"USE {database}",
             "SET foreign_key_checks = 0",
             *self._definitions(template),
-            *(f"INSERT INTO {one} SELECT * FROM {template}.{one}" for one in ("alembic_version", "stamps")),
+            *(f"INSERT INTO {one} SELECT * FROM {template}.{one}" for one in _FILLED_BY_MIGRATIONS),
         )
 
     def _definitions(self, template: str) -> list[str]:
