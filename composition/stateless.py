@@ -5,6 +5,7 @@ from typing import NamedTuple
 from composition.asking import Asking
 from composition.ground import Ground
 from composition.identity import Identity
+from repositories.book_rounds import BookRounds
 from services.books import Books
 from services.completion_service import CompletionService
 from services.front_desk import FrontDesk
@@ -29,7 +30,7 @@ def stateless(
     """Its parts."""
     chooser, planner, upstream = models.chooser, models.planner, models.upstream
     deadlines, count = upstream.deadlines, ground.tokenizer.count
-    desk = FrontDesk(ground.unit_of_work, books.ledger, deadlines.total)
+    desk = FrontDesk(BookRounds(ground.database), books.ledger, deadlines.total)
     return Stateless(
         completions=CompletionService(chooser, planner, upstream, books.ledger, key_limiter, desk, people.auth.recheck),
         desk=desk,

@@ -30,7 +30,7 @@ class BudgetRepository(Generic[_Row]):
 
     def exists(self, of: str) -> bool:
         """Whether anybody counts what this one uses."""
-        return self._statements.exists.on(self._transaction.connection, {"of": of}).first() is not None
+        return self._statements.exists.on(self._transaction.connection, {"of": of}).fetchall() != []
 
     def hold(self, of: str, most: Amounts, moment: datetime) -> bool:
         """Keep so much aside; false, and nothing kept, if any limit does not allow it."""
@@ -48,6 +48,11 @@ class BudgetRepository(Generic[_Row]):
         if cast("sa.CursorResult[Any]", result).rowcount != 1:
             self._transaction.session.add(self._table(**{self._id.key: of}, **_first_values(limits, moment)))
             self._transaction.session.flush()
+
+    def standings(self, of: str, moment: datetime) -> Standings:
+        """How every limit stands at ``moment``; nothing where nobody counts."""
+        row = self.get(of)
+        return standings_of(row, moment) if row else {}
 
     def get(self, of: str) -> _Row | None:
         """The budget, if anybody counts what this one uses; see :func:`standings_of`."""

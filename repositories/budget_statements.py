@@ -1,6 +1,6 @@
 """The statements on budgets that every request takes part in, made once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from typing import Any, cast
 
@@ -23,6 +23,23 @@ class BudgetStatements:
         self.exists = Prepared(sa.select(sa.literal_column("1")).select_from(whole).where(here))
         self.hold = Prepared(sa.update(whole).where(here, *self._guards()).values(dict(self._kept())))
         self.settle = Prepared(sa.update(whole).where(here).ordered_values(*self._settled()))
+        self._id = whole.c[id_]
+        self._locks: dict[int, Prepared] = {}
+
+    def lock(self, count: int) -> Prepared:
+        """Locks so many rows at most, in the order of their ids, and gives these, limits, used and held of each."""
+        size = 1 << (count - 1).bit_length()  # few different statements
+        if size not in self._locks:
+            self._locks[size] = Prepared(self._lock(size))
+        return self._locks[size]
+
+    def _lock(self, size: int) -> sa.Select[Any]:
+        limits = [self._columns[f"{window}_{measure}_limit"] for window, measure in ALL]
+        used = [self._used_now(window, measure) for window, measure in ALL]
+        held = [self._columns[f"{measure}_held"] for measure in Measure]
+        places = [sa.bindparam(f"of_{number}", type_=self._id.type) for number in range(size)]
+        query = sa.select(self._id, *limits, *used, *held).where(self._id.in_(places))
+        return query.order_by(self._id).with_for_update()
 
     def _guards(self) -> Iterator[sa.ColumnElement[bool]]:
         for window, measure in ALL:
@@ -70,6 +87,14 @@ def settling(of: str, held: Amounts, used: Amounts, moment: datetime) -> dict[st
     """The parameters of ``settle``: what is given back, and what was used."""
     back = {"requests_back": held.requests, "tokens_back": held.tokens, "cost_back": held.cost}
     return holding(of, used, moment) | back
+
+
+def locking(ids: Sequence[str], moment: datetime) -> dict[str, Any]:
+    """The parameters of ``lock(len(ids))``."""
+    day, month = first_days(moment)
+    size = 1 << (len(ids) - 1).bit_length()
+    places = {f"of_{number}": ids[min(number, len(ids) - 1)] for number in range(size)}
+    return {**places, "day": day, "month": month}
 
 
 def _amount(name: str) -> sa.BindParameter[int]:

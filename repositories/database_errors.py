@@ -9,7 +9,9 @@ from domain.errors import AppError, Conflict, InvalidInput, StorageFull, Unavail
 _SQLITE_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 _MYSQL_FULL = {1021, 1026, 1114}  # ER_DISK_FULL, ER_ERROR_ON_WRITE, ER_RECORD_FILE_FULL
 _MYSQL_ENGINE = 1030  # ER_GET_ERRNO, with the system's own number in its text
+_MYSQL_DEADLOCK = 1213
 _POSTGRESQL_FULL = "53100"
+_POSTGRESQL_DEADLOCK = {"40P01", "40001"}  # a serialization failure too
 
 
 def mapped(error: exc.SQLAlchemyError) -> AppError | exc.SQLAlchemyError:
@@ -32,6 +34,13 @@ def _by_class(error: exc.SQLAlchemyError) -> AppError | exc.SQLAlchemyError:
         case exc.DBAPIError() | exc.DisconnectionError():  # a broken file, or what a driver calls by no better name
             return Unavailable("The database is not available.", "database_unavailable")
     return error
+
+
+def is_deadlock(error: BaseException | None) -> bool:
+    """Whether the transaction was given up for another one's sake, and may be repeated at once."""
+    if not isinstance(error, exc.DBAPIError) or error.orig is None:
+        return False
+    return getattr(error.orig, "sqlstate", None) in _POSTGRESQL_DEADLOCK or error.orig.args[:1] == (_MYSQL_DEADLOCK,)
 
 
 def storage_full() -> StorageFull:

@@ -1,7 +1,7 @@
 """Statements that are built and compiled once, not at every use: most of what a short one costs."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
@@ -9,6 +9,28 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.compiler import SQLCompiler
 
 Values = Mapping[str, Any]
+
+
+class Result(Protocol):
+    """What a statement has come to."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it found."""
+
+    def fetchall(self) -> Sequence[Any]:
+        """All of its rows, as the driver gives them."""
+
+
+class Executes(Protocol):
+    """A connection with an open transaction: SQLAlchemy's, or a plain one (:mod:`repositories.sqlite`)."""
+
+    @property
+    def dialect(self) -> sa.Dialect:
+        """What kind of database it leads to."""
+
+    def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> Result:
+        """Execute it; with a list of parameters, once for each."""
 
 
 class Prepared:
@@ -21,11 +43,13 @@ class Prepared:
         self._statement = statement
         self._forms: dict[str, Form] = {}
 
-    def on(self, connection: sa.Connection, values: Values | Sequence[Values]) -> "sa.CursorResult[Any]":
+    def on(self, connection: Executes, values: Values | Sequence[Values]) -> Result:
         """Execute it with these parameters; with a sequence, once for each."""
         form = self.form(connection.dialect)
         if isinstance(values, Mapping):
             return connection.exec_driver_sql(form.sql, form.bind(values))
+        if len(values) == 1:
+            return connection.exec_driver_sql(form.sql, form.bind(values[0]))
         return connection.exec_driver_sql(form.sql, [form.bind(one) for one in values])
 
     def form(self, dialect: sa.Dialect) -> "Form":

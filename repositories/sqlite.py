@@ -11,12 +11,16 @@ always do: they may have to wait for the disk.
 import sqlite3
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from gevent import monkey
 from gevent.threadpool import ThreadPool
 from sqlalchemy import exc
+
+from repositories.prepared import Executes
+
+T = TypeVar("T")
 
 _THREADS = 4  # readers run beside the one writer
 _PATIENCE_MS = 5_000  # another process (a migration, a script) may hold the lock; the wait is off the event loop
@@ -37,18 +41,18 @@ def _off_loop(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
-def _outcome(function: Callable[..., Any], args: Any) -> tuple[Any, sqlite3.Error | None]:
+def _outcome(function: Callable[..., Any], args: Any) -> tuple[Any, Exception | None]:
     """Result or error: gevent writes a traceback for what is raised in its threads, although it raises it here too."""
     try:
         return function(*args), None
-    except sqlite3.Error as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is raised where it was asked for
         return None, error
 
 
 class _Cursor(sqlite3.Cursor):
     """A cursor whose rows are fetched together with the statement, in the same hop to the thread."""
 
-    connection: "_Connection"
+    connection: "Connection"
     _rows: list[Any]
     _next = 0
 
@@ -79,18 +83,40 @@ class _Cursor(sqlite3.Cursor):
         return self._rows[start:]
 
 
-class _Connection(sqlite3.Connection):
+class Connection(sqlite3.Connection):
+    """One that leaves the loop while it works."""
+
     _brief = False
 
     def cursor(self, factory: Any = _Cursor) -> Any:
+        """A cursor that does so."""
         return super().cursor(factory)
 
     def begin(self, *, writes: bool, brief: bool) -> None:
         """Begin a transaction. One that reads first and writes later can fail at the write: writers lock here."""
+        self._set_brief(brief)
+        self.perform(super().execute, "BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def in_one_go(self, dialect: sa.Dialect, work: Callable[[Executes], T]) -> T:
+        """What ``work`` executes, in one writing transaction and one hop to a thread."""
+        self._set_brief(False)
+        done: T = _off_loop(self._transact, work, _Plain(self, dialect))
+        return done
+
+    def _transact(self, work: Callable[[Executes], T], plain: "_Plain") -> T:
+        plain.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            result = work(plain)
+            plain.exec_driver_sql("COMMIT")
+        finally:
+            if self.in_transaction:
+                plain.exec_driver_sql("ROLLBACK")
+        return result
+
+    def _set_brief(self, brief: bool) -> None:
         if brief != self._brief:
             self._brief = brief
             self._wait_up_to(0 if brief else _PATIENCE_MS)
-        self.perform(super().execute, "BEGIN IMMEDIATE" if writes else "BEGIN")
 
     def perform(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run something of this connection's: here if it is brief, and as long as it need not wait."""
@@ -115,13 +141,29 @@ class _Connection(sqlite3.Connection):
         sqlite3.Connection.cursor(self, sqlite3.Cursor).execute(f"PRAGMA busy_timeout={milliseconds}")
 
     def commit(self) -> None:
+        """Commit: it may have to wait for the disk."""
         _off_loop(super().commit)
 
     def rollback(self) -> None:
+        """Roll back."""
         self.perform(super().rollback)
 
 
-CONNECT_ARGS = {"factory": _Connection, "check_same_thread": False}
+class _Plain:
+    """Statements on a connection in whatever thread this is."""
+
+    def __init__(self, connection: Connection, dialect: sa.Dialect) -> None:
+        self._connection = connection
+        self.dialect = dialect
+
+    def exec_driver_sql(self, statement: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        cursor = sqlite3.Cursor(self._connection)
+        if isinstance(parameters, list):
+            return cursor.executemany(statement, parameters)
+        return cursor.execute(statement, parameters)
+
+
+CONNECT_ARGS = {"factory": Connection, "check_same_thread": False}
 
 
 def configure(engine: sa.Engine) -> None:
@@ -143,7 +185,7 @@ def configure(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: sa.Connection) -> None:
         options = connection.get_execution_options()
-        driver = cast("_Connection", connection.connection.dbapi_connection)
+        driver = cast("Connection", connection.connection.dbapi_connection)
         try:
             driver.begin(writes=options.get("writes", True), brief=options.get("brief", False))
         except sqlite3.Error as error:

@@ -12,7 +12,7 @@ from domain.clock import now
 from domain.errors import BudgetExceeded, NotFound, PermissionDenied
 from domain.money import amount_in_usd
 from domain.principal import Principal
-from models import ApiKeyEntity, BudgetColumns, KeyBudgetEntity
+from models import ApiKeyEntity
 from repositories.budget_repository import BudgetRepository, standings_of
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 
@@ -110,21 +110,21 @@ class BudgetService:
         log.info("key_budgets_cleared", key_id=key_id, by=principal.user_id)
 
 
-def refusal(budget: BudgetColumns | None, most: Amounts, moment: datetime) -> BudgetExceeded:
-    """The error for a turn that may use ``most``, which the budget does not allow.
+def refusal(standings: Standings, most: Amounts, moment: datetime, *, of_key: bool) -> BudgetExceeded:
+    """The error for a turn that may use ``most``, which a budget that stands so does not allow: a user's, or a key's.
 
     It names the limit that stays passed longest.
     """
     passed = [
         (window, measure, standing)
-        for (window, measure), standing in (standings_of(budget, moment) if budget else {}).items()
+        for (window, measure), standing in standings.items()
         if standing.remaining is not None and standing.remaining < getattr(most, measure)
     ]
     if not passed:
         return BudgetExceeded("The budget does not allow for this turn.", retry_after=1)  # it was lifted just now
     window, measure, standing = max(passed, key=lambda place: list(Window).index(place[0]))
     end = window.end(moment)
-    whose = "API key's " if isinstance(budget, KeyBudgetEntity) else ""
+    whose = "API key's " if of_key else ""
     message = (
         f"The {whose}budget of {_NAMES[measure]} ({_PERIODS[window]}) does not cover this turn: it may use up to "
         f"{_shown(measure, getattr(most, measure))}, and {_shown(measure, standing.remaining or 0)} is left."

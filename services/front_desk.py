@@ -4,12 +4,14 @@ import threading
 import time
 from typing import Protocol
 
-from domain.errors import Unavailable
+from domain.errors import AppError, Unavailable
 from domain.generation import EndReason
 from domain.identifiers import new_id
 from domain.ledger import Booking, EntryKind
 from domain.principal import Principal
-from repositories.unit_of_work import OpenUnitOfWork
+from repositories.book_rounds import BookRounds
+from repositories.budget_round import Refused
+from services.budget_service import refusal
 from services.charges import tokens_of
 from services.generation_runner import STOP_WAIT_S
 from services.key_limiter import Held
@@ -38,11 +40,11 @@ class Running(Protocol):
 class FrontDesk:
     """One per worker. ``longest_s``: what anything here may take, in seconds."""
 
-    def __init__(self, unit_of_work: OpenUnitOfWork, ledger: Ledger, longest_s: float) -> None:
+    def __init__(self, rounds: BookRounds, ledger: Ledger, longest_s: float) -> None:
         self._longest_s = longest_s
-        self._unit_of_work = unit_of_work
+        self._rounds = rounds
         self._ledger = ledger
-        self._settlements = Settlements(unit_of_work, ledger)
+        self._settlements = Settlements(rounds, ledger)
         self._running: dict[str, Running] = {}
         self._draining = False
         self._interrupting = False
@@ -58,9 +60,20 @@ class FrontDesk:
 
         Raises BudgetExceeded, Unavailable.
         """
-        with held, self._unit_of_work() as uow:
-            self._ledger.reserve(uow, hold)
-            uow.commit()
+        with held:
+            refused = self._reserved(hold)
+            if refused is not None:
+                most, moment = hold.entry.held, hold.entry.created_at
+                raise refusal(refused.standings, most, moment, of_key=refused.of_key)
+
+    def _reserved(self, hold: Hold) -> Refused | None:
+        try:
+            return self._rounds.reserve(hold.entry)
+        except AppError:
+            raise
+        except BaseException:  # who asked is ended, and it may be written all the same
+            self._rounds.settle_unseen(self._ledger.bill(hold, [], EndReason.USER_STOP))
+            raise
 
     def enter(self, one: Running) -> None:
         """It runs from now on."""

@@ -114,7 +114,8 @@ class Ledger:
         uow.ledger.add(entry)
         for budgets, of in _budgets_of(uow, entry):
             if not budgets.hold(of, entry.held, entry.created_at):
-                raise refusal(budgets.get(of), entry.held, entry.created_at)
+                standings = budgets.standings(of, entry.created_at)
+                raise refusal(standings, entry.held, entry.created_at, of_key=budgets is uow.key_budgets)
 
     def charges(self, upstream: UpstreamHandle, answer: Written) -> list[Charge]:
         """What the attempts of a turn have used. It counts: not to be called in a transaction."""
@@ -133,20 +134,27 @@ class Ledger:
         error_code: str | None = None,
     ) -> bool:
         """Write what it came to, one row for each attempt; false, and nothing written, if that was done before."""
-        entry = hold.entry
-        charges = charges or [Charge(entry.provider, entry.model, None, error_code=error_code)]
-        bill = _bill(hold, charges, end_reason)
+        bill = self.bill(hold, charges, end_reason, error_code)
         if not uow.ledger.settle(bill):
             return False
-        for budgets, of in _budgets_of(uow, entry):
-            budgets.settle(of, entry.held, bill.used, bill.moment)
-        self._bookkeeper.note(uow, entry)
-        uow.after_commit(lambda: self._tell(EntryKind(entry.kind), charges, bill.rows))
+        for budgets, of in _budgets_of(uow, bill.entry):
+            budgets.settle(of, bill.entry.held, bill.used, bill.moment)
+        self._bookkeeper.note(uow, bill.entry)
+        uow.after_commit(lambda: self.tell(bill))
         return True
 
-    def _tell(self, kind: EntryKind, charges: Sequence[Charge], rows: Sequence[Mapping[str, Any]]) -> None:
-        for charge, row in zip(charges, rows, strict=True):
-            told = Settlement(kind, row["state"], charge.provider, charge.model, charge.usage, row["cost"])
+    def bill(self, hold: Hold, charges: Sequence[Charge], end_reason: EndReason, error_code: str | None = None) -> Bill:
+        """What it came to, now; without charges it was never sent."""
+        moment, entry = now(), hold.entry
+        charges = charges or [Charge(entry.provider, entry.model, None, error_code=error_code)]
+        rows = [_outcome_columns(charge, hold.prices, end_reason, moment) for charge in charges]
+        return Bill(entry, rows, _used(entry, rows), moment)
+
+    def tell(self, bill: Bill) -> None:
+        """Tell who measures of a bill that has been written."""
+        kind = EntryKind(bill.entry.kind)
+        for row in bill.rows:
+            told = Settlement(kind, row["state"], row["provider"], row["model"], _usage_of(row), row["cost"])
             self._observer.settled(told)
 
     def settle_abandoned(self, uow: UnitOfWork, generation: GenerationEntity, text: str) -> bool:
@@ -211,10 +219,12 @@ def _budgets_of(uow: UnitOfWork, entry: Entry) -> Iterator[tuple[BudgetRepositor
         yield uow.key_budgets, entry.key_id
 
 
-def _bill(hold: Hold, charges: Sequence[Charge], end_reason: EndReason) -> Bill:
-    moment = now()
-    rows = [_outcome_columns(charge, hold.prices, end_reason, moment) for charge in charges]
-    return Bill(hold.entry, rows, _used(hold.entry, rows), moment)
+def _usage_of(row: Mapping[str, Any]) -> Usage | None:
+    if row["state"] is not EntryState.SETTLED:
+        return None
+    return Usage(
+        row["prompt_tokens"], row["completion_tokens"], row["cached_tokens"], row["reasoning_tokens"], row["source"]
+    )
 
 
 def _used(entry: Entry, rows: Sequence[dict[str, Any]]) -> Amounts:

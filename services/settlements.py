@@ -11,7 +11,7 @@ import structlog
 
 from domain.errors import Unavailable
 from domain.generation import EndReason
-from repositories.unit_of_work import OpenUnitOfWork
+from repositories.book_rounds import BookRounds
 from services.charges import Charge
 from services.ledger import Hold, Ledger
 
@@ -33,8 +33,8 @@ class Due:
 class Settlements:
     """All that this worker has still to write."""
 
-    def __init__(self, unit_of_work: OpenUnitOfWork, ledger: Ledger) -> None:
-        self._unit_of_work = unit_of_work
+    def __init__(self, rounds: BookRounds, ledger: Ledger) -> None:
+        self._rounds = rounds
         self._ledger = ledger
         self._waiting: deque[Due] = deque()
         self._lock = threading.Lock()
@@ -57,9 +57,9 @@ class Settlements:
 
     def _write(self, due: Due) -> None:
         try:
-            with self._unit_of_work() as uow:
-                self._ledger.settle(uow, due.hold, due.charges, due.end_reason, due.error_code)
-                uow.commit()
+            bill = self._ledger.bill(due.hold, due.charges, due.end_reason, due.error_code)
+            if self._rounds.settle(bill):
+                self._ledger.tell(bill)
         except Unavailable:
             raise
         except Exception:  # the row stays reserved, and is released when nobody can run any more
