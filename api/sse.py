@@ -1,6 +1,6 @@
 """Server-sent events: the one place that writes them."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 
@@ -8,7 +8,8 @@ from flask import Response, current_app, request
 
 from domain.errors import InvalidInput, NotAuthenticated
 
-Item = tuple[int, bytes] | None
+Numbered = tuple[int, bytes]
+Item = Numbered | None
 
 PING = b": ping\n\n"
 _RETRY = b"retry: 2000\n\n"  # milliseconds before an EventSource tries again
@@ -19,15 +20,20 @@ _HEADERS = {
 }
 
 
-def event_stream(items: Iterable[Item]) -> Response:
-    """A response that sends ``items`` as they come, in the native form; None becomes a ping comment."""
-    return streamed(_native_frames(items))
+def event_stream(stream: Iterable[Sequence[Numbered]]) -> Response:
+    """A response that sends events as they come, in the native form; those that are there together leave together.
+
+    Where there are none, it is a ping comment; the first of all, which has to be there at once, may be none too.
+    """
+    return _streaming(_native_frames(stream))
 
 
-def _native_frames(items: Iterable[Item]) -> Iterator[bytes]:
+def _native_frames(stream: Iterable[Sequence[Numbered]]) -> Iterator[bytes]:
+    first = _RETRY
     with suppress(NotAuthenticated):  # signed out meanwhile: the stream ends, and who comes back is told
-        for item in items:
-            yield PING if item is None else native_frame(*item)
+        for news in stream:
+            yield first + b"".join(map(_native_frame, news)) if news else first or PING
+            first = b""
 
 
 def streamed(frames: Iterable[bytes]) -> Response:
@@ -65,9 +71,9 @@ def _streaming(frames: Iterable[bytes]) -> Response:
     return response
 
 
-def native_frame(seq: int, event: bytes) -> bytes:
+def _native_frame(event: Numbered) -> bytes:
     """One event as the native API sends it: no ``event:`` field, so that ``EventSource.onmessage`` gets it."""
-    return b"id: %d\ndata: %s\n\n" % (seq, event)
+    return b"id: %d\ndata: %s\n\n" % event
 
 
 def named_frame(name: bytes, event_id: str, data: bytes) -> bytes:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from repositories.event_log import Batch
 
@@ -14,43 +15,67 @@ _OVERHEAD = 1024  # bytes of a log without events
 
 
 class Ring:
-    """The events of one log. Of a log that another worker writes, it is the copy that all readers here share."""
+    """The events of one log. Of a log that another worker writes, it is the copy that all readers here share.
+
+    One writer at a time. No lock: a reader hangs up its bell, looks once more, and waits; who changes something does so
+    first, and rings all bells then.
+    """
 
     def __init__(self) -> None:
         self.events: list[bytes] = []
         self.size = _OVERHEAD
         self.ended = False
         self.stalled = False  # nothing comes: what it copies cannot be reached, or goes no further
-        self.readers = 0
         self.read_at = time.monotonic()
-        self._changed = threading.Condition()
+        self._bells: list[threading.Lock] = []
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for more."""
+        return bool(self._bells)
 
     def append(self, events: Sequence[bytes], *, last: bool = False) -> int:
         """Add events and wake the readers; the number of the newest."""
-        with self._changed:
-            self.events.extend(events)
-            self.size += sum(map(sys.getsizeof, events))
-            self.ended = self.ended or last
-            self._changed.notify_all()
-            return len(self.events)
+        self.events.extend(events)
+        self.size += sum(map(sys.getsizeof, events))
+        self.ended = self.ended or last
+        self._ring()
+        return len(self.events)
 
     def stall(self, stalled: bool) -> None:
         """Say whether something may still come."""
-        with self._changed:
-            self.stalled = stalled
-            self._changed.notify_all()
+        self.stalled = stalled
+        self._ring()
 
     def read(self, after: int, timeout: float) -> Batch | None:
         """See :meth:`repositories.event_log.EventLog.read`."""
-        with self._changed:
-            self.readers += 1
-            self._changed.wait_for(lambda: len(self.events) > after or self.ended or self.stalled, timeout)
-            self.readers -= 1
-            self.read_at = time.monotonic()
-            news = self.events[after:]
-            if self.stalled and not news and not self.ended:
-                return None
-            return Batch([(after + n, event) for n, event in enumerate(news, 1)], self.ended)
+        if timeout > 0 and not self._is_news(after):
+            self._wait(after, timeout)
+        self.read_at = time.monotonic()
+        ended, stalled = self.ended, self.stalled  # before the events: what comes in between is read the next time
+        news = self.events[after:]
+        if stalled and not news and not ended:
+            return None
+        return Batch(list(enumerate(news, after + 1)), ended)
+
+    def _is_news(self, after: int) -> bool:
+        return len(self.events) > after or self.ended or self.stalled
+
+    def _wait(self, after: int, timeout: float) -> None:
+        give_up = time.monotonic() + timeout
+        while not self._is_news(after) and (left := give_up - time.monotonic()) > 0:
+            bell = threading.Lock()
+            bell.acquire()
+            self._bells.append(bell)
+            if self._is_news(after) or not bell.acquire(timeout=left):
+                with suppress(ValueError):  # it was rung meanwhile
+                    self._bells.remove(bell)
+
+    def _ring(self) -> None:
+        if self._bells:
+            bells, self._bells = self._bells, []
+            for bell in bells:
+                bell.release()
 
 
 class Rings:

@@ -133,7 +133,7 @@ class Tail:
         moment = time.monotonic()
         for generation_id in list(self._followed.values()):
             ring = self._rings.get(generation_id)
-            if ring is not None and not ring.readers and moment - ring.read_at > _IDLE_S:
+            if ring is not None and not ring.is_awaited and moment - ring.read_at > _IDLE_S:
                 self._unfollow(generation_id)
                 self._rings.forget(generation_id)
 

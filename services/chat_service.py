@@ -12,7 +12,7 @@ from domain.messages import Message, MessageRole, Part, parts_from, text_of
 from domain.principal import Principal
 from models import MessageEntity, SessionEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
-from services.event_stream_service import Item
+from services.event_stream_service import News
 from services.generation_runner import Live
 from services.idempotency import Begun, Claim, Idempotency
 from services.message_limits import MessageLimits
@@ -124,7 +124,7 @@ class ChatService:
 
         return self._idempotency.once(principal, claim, begin)
 
-    def events(self, principal: Principal, begun: Begun) -> Iterator[Item]:
+    def events(self, principal: Principal, begun: Begun) -> Iterator[News]:
         """The events of the answer, from the first one on."""
         return self._idempotency.events(principal, begun)
 

@@ -14,7 +14,7 @@ from domain.principal import Principal
 from domain.sessions import SessionKind
 from models import ClaimEntity, GenerationEntity, MessageEntity
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
-from services.event_stream_service import EventStreamService, Item
+from services.event_stream_service import EventStreamService, News
 from services.generation_runner import Live
 from services.message_view import message_view
 
@@ -94,7 +94,7 @@ class Idempotency:
                 return earlier
             raise
 
-    def events(self, principal: Principal, begun: Begun) -> Iterator[Item]:
+    def events(self, principal: Principal, begun: Begun) -> Iterator[News]:
         """The events of the turn's generation, from the first one on. Raises Conflict if its session is gone."""
         if begun.live is not None:
             return self._event_streams.tail(principal, begun.generation_id)

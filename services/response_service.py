@@ -15,7 +15,7 @@ from domain.sessions import SessionKind
 from models import GenerationEntity, ResponseEntity
 from repositories.response_repository import ResponseRow
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
-from services.event_stream_service import EventStreamService, Item
+from services.event_stream_service import EventStreamService, Item, one_by_one
 from services.generation_service import GenerationService
 from services.hidden_turns import HiddenTurn, HiddenTurns
 from services.idempotency import Begun, Claim, Idempotency
@@ -146,11 +146,11 @@ class ResponseService:
 
     def events(self, principal: Principal, begun: Begun) -> Iterator[Item]:
         """The events of a response that was just asked for, from the first one on."""
-        return self._idempotency.events(principal, begun)
+        return one_by_one(self._idempotency.events(principal, begun))
 
     def follow(self, principal: Principal, response: StoredResponse) -> Iterator[Item]:
         """The events of a response's generation, from the first one on; see :class:`EventStreamService`."""
-        return self._event_streams.follow(principal, response.generation_id, 0)
+        return one_by_one(self._event_streams.follow(principal, response.generation_id, 0))
 
     def answer(self, principal: Principal, begun: Begun) -> StoredResponse:
         """Wait for the answer. Raises the provider's error if it failed; the response is there all the same."""

@@ -16,7 +16,7 @@ from domain.principal import Principal
 from models import GenerationEntity
 from repositories.signals import Signals
 from repositories.unit_of_work import OpenUnitOfWork
-from services.event_stream_service import EventStreamService, Item
+from services.event_stream_service import EventStreamService, Item, one_by_one
 from services.turn import Turn
 
 log = structlog.get_logger()
@@ -213,4 +213,4 @@ class SessionReader:
 
     def _items(self, generation_id: str, after: int) -> Iterator[Item]:
         """Lazily: a generation may be gone by the time it is read."""
-        yield from self._feed.event_streams.follow(self._principal, generation_id, after)
+        yield from one_by_one(self._feed.event_streams.follow(self._principal, generation_id, after))

@@ -32,7 +32,7 @@ from domain.usage import Usage
 from services.chat_service import Asked, ChatService
 from services.completion_service import Completion
 from services.completion_tally import CompletionTally
-from services.event_stream_service import Item
+from services.event_stream_service import Item, one_by_one
 from services.hidden_turns import HiddenTurn, HiddenTurns
 from services.idempotency import Beginning, Begun, Claim, Idempotency
 from services.model_choice import ModelChooser
@@ -148,7 +148,7 @@ class StoredCompletions:
 
     def _of(self, principal: Principal, begun: Begun, model: str) -> StoredCompletion:
         beginning = self._idempotency.beginning(principal, begun)
-        return StoredCompletion(begun, model, beginning, self._idempotency.events(principal, begun))
+        return StoredCompletion(begun, model, beginning, one_by_one(self._idempotency.events(principal, begun)))
 
 
 def new_parts(messages: Sequence[PromptMessage]) -> list[Part]:

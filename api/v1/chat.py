@@ -1,5 +1,6 @@
 """Chat: send, stream, regenerate, edit, choose, stop."""
 
+from itertools import chain
 from typing import Literal, Self
 
 from flask import Response
@@ -200,7 +201,8 @@ def respond(begun: Begun, *, stream: bool) -> Response:
     """The answer of a turn that has begun."""
     note_turn(begun)
     if stream:
-        response = event_stream(services().chat.events(principal(), begun))
+        told = services().chat.events(principal(), begun)
+        response = event_stream(told if begun.live else chain([()], told))
         response.headers["X-Generation-Id"] = begun.generation_id
         response.headers["X-Session-Id"] = begun.session_id
         return response

@@ -20,6 +20,7 @@ from api.schemas import ApiModel, Nothing, PageOut, PageQuery, QueryModel, ok
 from api.sse import streamed
 from api.v1.sessions import SessionIn, SessionPath
 from domain.api_keys import Scope
+from services.event_stream_service import one_by_one
 from services.idempotency import Begun
 
 bp = Blueprint(
@@ -160,7 +161,8 @@ def begin(path: SessionPath, header: IdempotencyIn, body: UserMessageIn) -> Resp
     begun = _begin(path, header, body)
     if request.accept_mimetypes.best_match(("text/event-stream", "application/json")) == "application/json":
         return ok(BegunOut.model_validate(begun), 202)
-    return streamed(generation_frames(begun.generation_id, services().chat.events(principal(), begun)))
+    items = one_by_one(services().chat.events(principal(), begun))
+    return streamed(generation_frames(begun.generation_id, items))
 
 
 def _begin(path: SessionPath, header: IdempotencyIn, body: UserMessageIn) -> Begun:

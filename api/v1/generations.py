@@ -1,6 +1,7 @@
 """Generations: how they stand, their events from any point on, and the stop."""
 
 from datetime import datetime
+from itertools import chain
 
 from flask import Response
 from flask_openapi import Tag
@@ -67,8 +68,8 @@ def get_generation(path: GenerationPath) -> Response:
 @scoped(Scope.CHAT)
 def generation_events(path: GenerationPath, query: EventsQuery) -> Response:
     """Follow a generation, or read it again: by any number of readers, from any point on."""
-    items = services().event_streams.follow(principal(), path.generation_id, last_event_id(query.after))
-    return event_stream(items)
+    stream = services().event_streams.follow(principal(), path.generation_id, last_event_id(query.after))
+    return event_stream(chain([()], stream))  # there may be nothing yet
 
 
 @bp.post("/<generation_id>/stop", **returns(StopOut, 200, 202))

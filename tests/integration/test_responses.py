@@ -154,7 +154,9 @@ def test_of_a_dead_node_the_rest_comes_from_the_database(
     seen = [frame for _ in range(3) for frame in next(frames).decode().split("\n\n") if frame]
     response_id = event_of(seen[0])["response"]["id"]
     caller = Principal(here.id, here.user["username"], Role.ADMIN, "")
-    let_lease_run_out(nodes[0], services(nodes[0]).responses.get(caller, response_id).generation_id)
+    generation_id = services(nodes[0]).responses.get(caller, response_id).generation_id
+    eventually(lambda: len(services(nodes[1]).event_streams._event_log.replay(generation_id)) > len(seen))
+    let_lease_run_out(nodes[0], generation_id)
     services(nodes[1]).keeper.tick(all_duties=True)
 
     whole, response = follow(there, response_id), get(there, response_id)

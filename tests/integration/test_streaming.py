@@ -98,6 +98,15 @@ def test_no_event_has_a_name_so_that_every_browser_hears_it(admin: Actor) -> Non
     assert text.startswith("retry: ")
 
 
+def test_events_that_are_there_together_leave_together(admin: Actor) -> None:
+    begun = begin(admin, told(words=8, pace_ms=5))
+    first, *rest = begun.response.iter_encoded()
+    again = list(_follow(admin, begun.generation_id).iter_encoded())
+
+    assert [frame.split("\n")[0] for frame in first.decode().split("\n\n")] == ["retry: 2000", "id: 1", ""]
+    assert again == [b"retry: 2000\n\n", b"".join([first, *rest]).removeprefix(b"retry: 2000\n\n")]
+
+
 def test_nothing_on_the_way_may_keep_a_stream(admin: Actor) -> None:
     headers = begin(admin, "hello").response.headers
 
