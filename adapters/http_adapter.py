@@ -44,7 +44,11 @@ class HttpAdapter(BaseAdapter):
 
     def model(self, name: str) -> ModelInfo:
         """The declared model, or what its name tells."""
-        return next((model for model in self.models if model.name == name), None) or describe(name)
+        return self._declared.get(name) or describe(name)
+
+    @cached_property
+    def _declared(self) -> Mapping[str, ModelInfo]:
+        return {model.name: model for model in self.models}
 
     def close(self) -> None:
         """Close the connections that wait for a next call."""

@@ -6,6 +6,7 @@ AI_PROVIDERS that declares a figure or capability overrides the one here. Which 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 from adapters.base_adapter import AdapterConfig, ModelConfig
@@ -143,6 +144,7 @@ def bare_name(name: str) -> str:
     return name.lower().rsplit("/", 1)[-1].removeprefix("ft:")
 
 
+@lru_cache(maxsize=1024)  # asked for every request; names come from outside, so that some are forgotten
 def family_of(name: str) -> Family:
     """What is known of a model by its name; :data:`UNKNOWN` when nothing is."""
     bare = bare_name(name)

@@ -42,9 +42,9 @@ def charges_of(upstream: UpstreamHandle, answer: Written, count: Count) -> list[
     charges = []
     for attempt in upstream.attempts:
         answers = attempt is upstream.answering
-        whole, text = answers and bool(answer.finish_reason), answer.completion_text() if answers else attempt.output
-        usage = attempt.usage
+        whole, usage = answers and bool(answer.finish_reason), attempt.usage
         if usage is None and (whole or attempt.first_token_ms is not None):
+            text = answer.completion_text() if answers else attempt.output
             usage = _counted(attempt.request, text, count, whole=whole)
         choice, called_tools = attempt.choice, attempt.outcome == "answered" and not answers
         charges.append(

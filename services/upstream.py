@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 
 import structlog
 
@@ -171,7 +170,7 @@ class _Turn:
             if attempt.outcome != "answered":
                 attempt.output = self._splice.said
             _write_log(attempt)
-            self._upstream.observer.attempt_ended(self._handle.ends[-1])
+            self._upstream.observer.attempt_ended(self._handle.last_end)
 
     def _deltas_of(self, attempt: Attempt, admission: Admission, started: float) -> Iterator[Delta]:
         """What the reader gets of one attempt. Raises EmptyAnswer when it is complete and has said nothing."""
@@ -222,12 +221,12 @@ class _Turn:
         left = self._journey.deadline - self._upstream.now()
         if left <= 0:
             raise errors.ProviderTimeout("The provider did not answer in time (total).", "total")
-        adapter = self._upstream.providers[attempt.choice.provider]
-        deadlines = replace(self._upstream.deadlines, total=left)
+        adapter, usual = self._upstream.providers[attempt.choice.provider], self._upstream.deadlines
         if attempt.streamed:
+            deadlines = Deadlines(usual.connect, usual.first_token, usual.idle, left)
             return adapter.stream(attempt.request, self._handle.begin_call(deadlines))
         # An answer in one piece is silent until it is finished.
-        deadlines = replace(deadlines, first_token=left, idle=left)
+        deadlines = Deadlines(usual.connect, left, left, left)
         return adapter.complete(attempt.request, self._handle.begin_call(deadlines))
 
     def _failed(self, attempt: Attempt, admission: Admission, error: errors.AppError) -> None:

@@ -97,6 +97,12 @@ class UpstreamHandle:
         return [_end_of(attempt, attempts[:number]) for number, attempt in enumerate(attempts)]
 
     @property
+    def last_end(self) -> AttemptEnd:
+        """How the last of them went."""
+        *before, last = self.attempts
+        return _end_of(last, before)
+
+    @property
     def route(self) -> str:
         """Why this target: those that were passed over or failed, and why, up to the one that answered."""
         return " -> ".join(step.note for step in self.trace)
