@@ -32,17 +32,28 @@ class Bookkeeper:
         threading.Thread(target=self._work, name="bookkeeper", daemon=True).start()
 
     def note(self, uow: UnitOfWork, entry: Entry) -> None:
-        """A row was settled in this transaction; called last in it.
-
-        If the mark is past it already, as where a node's clock is behind or its machine was asleep, it is added at
-        once. What we remember of the mark spares most the question.
-        """
-        began, moment = entry.created_at, now()
-        if moment - self._seen_at < _WORTH and began > max(self._mark + _WORTH, moment - _DELAY):
+        """A row was settled in this transaction; called last in it. If the mark is past it, it is added at once."""
+        if self._is_known() and self._is_ahead(entry):
             return
         self._remember(uow.usage_sums.mark())
-        if began < self._mark:
-            uow.usage_sums.add_late(entry.generation_id, entry.kind, began)
+        if entry.created_at < self._mark:
+            uow.usage_sums.add_late(entry.generation_id, entry.kind, entry.created_at)
+
+    def may_have_passed(self, entry: Entry) -> bool:
+        """Whether the mark may be past a row, as where a node's clock is behind or its machine was asleep.
+
+        Most are answered by what we remember of the mark. Not to be called in a transaction; raises Unavailable.
+        """
+        if not self._is_known():
+            with self._unit_of_work(writes=False, brief=True) as uow:
+                self._remember(uow.usage_sums.mark())
+        return not self._is_ahead(entry)
+
+    def _is_known(self) -> bool:
+        return now() - self._seen_at < _WORTH
+
+    def _is_ahead(self, entry: Entry) -> bool:
+        return entry.created_at > max(self._mark + _WORTH, now() - _DELAY)
 
     def add_up(self) -> None:
         """Move the mark as far as it may go, in steps. Raises Unavailable."""

@@ -143,6 +143,17 @@ class Ledger:
         uow.after_commit(lambda: self.tell(bill))
         return True
 
+    def settle_late(
+        self, hold: Hold, charges: Sequence[Charge], end_reason: EndReason, error_code: str | None = None
+    ) -> bool:
+        """Settle in a transaction of its own what the sums may have passed; false, and nothing done, for all else."""
+        if not self._bookkeeper.may_have_passed(hold.entry):
+            return False
+        with self._unit_of_work() as uow:
+            if self.settle(uow, hold, charges, end_reason, error_code):
+                uow.commit()
+        return True
+
     def bill(self, hold: Hold, charges: Sequence[Charge], end_reason: EndReason, error_code: str | None = None) -> Bill:
         """What it came to, now; without charges it was never sent."""
         moment, entry = now(), hold.entry

@@ -57,6 +57,8 @@ class Settlements:
 
     def _write(self, due: Due) -> None:
         try:
+            if self._ledger.settle_late(due.hold, due.charges, due.end_reason, due.error_code):
+                return
             bill = self._ledger.bill(due.hold, due.charges, due.end_reason, due.error_code)
             if self._rounds.settle(bill):
                 self._ledger.tell(bill)

@@ -219,6 +219,24 @@ def test_what_is_settled_behind_the_mark_is_added_at_once(app: OpenAPI, admin: A
     assert ok(admin.get("/api/v1/usage?group_by=model"))["total"] == total
 
 
+@pytest.mark.parametrize("path", ["/api/v1/chat", "/v1/chat/completions"])
+def test_a_mark_that_is_ahead_of_a_clock_hides_nothing(app: OpenAPI, admin: Actor, path: str) -> None:
+    with app.app_context():
+        db.session.execute(sa.update(UsageMarkEntity).values(until=now() + timedelta(hours=1)))
+        db.session.commit()
+    asked = told(words=5, usage=USED)
+
+    for _ in range(2):
+        body = {"message": asked} if path == "/api/v1/chat" else chat_body(asked)
+        assert admin.post(path, body).status_code == 200
+
+    assert ok(admin.get("/api/v1/usage"))["total"]["total_tokens"] == 36
+
+
+def chat_body(text: str) -> dict[str, Any]:
+    return {"model": "sees", "messages": [{"role": "user", "content": text}]}
+
+
 def test_nodes_that_add_up_at_once_count_each_row_once(app: OpenAPI) -> None:
     rows = some_rows(random.Random(9), 200)
     store(app, rows)
