@@ -5,6 +5,7 @@ from typing import Any
 
 import flask_jwt_extended as jwt
 from flask import Flask, current_app, g, request
+from flask.globals import request_ctx
 
 from api.context import client_address, principal, services
 from api.declarations import scope_of
@@ -29,15 +30,16 @@ def identify() -> None:
 
 def enforce() -> None:
     """After the limits: refuse callers that the route does not admit."""
-    view: Any = current_app.view_functions.get(request.endpoint or "")
-    if view is None or request.method == "OPTIONS" or getattr(view, "is_public", False):
+    asked = request_ctx.request  # one look-up for all of it
+    view: Any = current_app.view_functions.get(asked.endpoint or "")
+    if view is None or asked.method == "OPTIONS" or getattr(view, "is_public", False):
         return
     if getattr(view, "is_for_metrics", False):
         _check_metrics_token()
         return
     if getattr(view, "accepts_ticket", False) and not _has_credential():
         _redeem_ticket()
-    caller, scope = principal(), scope_of(view, request.path)
+    caller, scope = principal(), scope_of(view, asked.path)
     if not caller.may(scope):
         raise PermissionDenied(f"The API key lacks the scope {scope}.", "scope_missing")
     if getattr(view, "is_admin_only", False) and not caller.is_admin:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from flask import Flask, Response, current_app, request
+from flask.globals import request_ctx
 from flask.json.provider import JSONProvider
 from flask_cors.core import get_cors_options, set_cors_headers
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -22,6 +23,8 @@ _EXPOSED = [
     "X-UniChat-Overhead-Ms",
     "X-UniChat-Route",
 ]
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_JSON = "application/json"
 _ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("X-Frame-Options", "DENY"))
 _USUAL = {  # unless a route says otherwise
     "content-security-policy": ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -103,16 +106,20 @@ def require_json() -> None:
     Raises :class:`UnsupportedMediaType` or :class:`MalformedJson`. The parsed body is kept for the handler. Routes that
     speak a protocol of others look into theirs themselves.
     """
-    has_body = request.content_length or "Transfer-Encoding" in request.headers
-    if request.url_rule is None or request.method not in ("POST", "PUT", "PATCH") or not has_body:
+    asked, rule = request_ctx.request, request_ctx.request.url_rule  # one look-up for all of it
+    if rule is None or asked.method not in _WITH_BODY:
         return
-    if request.content_length is None:
+    if asked.content_length is None:
+        if "HTTP_TRANSFER_ENCODING" not in asked.environ:
+            return
         _refuse_cut_body()
-    if not request.is_json:
+    elif not asked.content_length:
+        return
+    if asked.environ.get("CONTENT_TYPE") != _JSON and not asked.is_json:
         raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
-    if hasattr(current_app.view_functions[request.url_rule.endpoint], "protocol"):
+    if hasattr(current_app.view_functions[rule.endpoint], "protocol"):
         return  # it reads its body itself
-    if not isinstance(request.get_json(silent=True), dict):
+    if not isinstance(asked.get_json(silent=True), dict):
         raise MalformedJson("The body is not a JSON object.")
 
 

@@ -3,7 +3,7 @@
 from flask import Flask, Response, g
 
 from api.context import optional_principal, services
-from domain.api_keys import Allowance, KeyStanding
+from domain.api_keys import KeyStanding
 
 _SECOND_MS, _MINUTE, _HOUR = 1000, 60, 3600
 
@@ -24,16 +24,13 @@ def standing_of_caller() -> KeyStanding | None:
 
 def headers_of(standing: KeyStanding) -> dict[str, str]:
     """The headers for a standing; nothing for what is not limited."""
-    told = {"requests": standing.requests, "tokens": standing.tokens}
-    return {name: value for measure, one in told.items() if one for name, value in _headers(measure, one)}
-
-
-def _headers(measure: str, allowance: Allowance) -> list[tuple[str, str]]:
-    return [
-        (f"x-ratelimit-limit-{measure}", str(allowance.limit)),
-        (f"x-ratelimit-remaining-{measure}", str(allowance.remaining)),
-        (f"x-ratelimit-reset-{measure}", duration(allowance.reset_s)),
-    ]
+    told: dict[str, str] = {}
+    for measure, one in (("requests", standing.requests), ("tokens", standing.tokens)):
+        if one is not None:
+            told[f"x-ratelimit-limit-{measure}"] = str(one.limit)
+            told[f"x-ratelimit-remaining-{measure}"] = str(one.remaining)
+            told[f"x-ratelimit-reset-{measure}"] = duration(one.reset_s)
+    return told
 
 
 def duration(seconds: float) -> str:
@@ -56,5 +53,5 @@ def init_key_limit_headers(app: Flask) -> None:
     @app.after_request
     def _tell(response: Response) -> Response:
         if (standing := standing_of_caller()) is not None:
-            response.headers.update(headers_of(standing))
+            response.headers.extend(headers_of(standing))
         return response

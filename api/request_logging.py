@@ -12,6 +12,8 @@ from flask.globals import request_ctx
 from api.context import optional_principal
 from domain.identifiers import new_id
 from domain.observer import Observer, RequestEnd
+from services.completion_service import Completion
+from services.operation_service import Performance
 
 log = structlog.get_logger()
 
@@ -66,6 +68,7 @@ class _Account:
             "key_id": caller.key.id if caller and caller.key else None,
             "address": asked.remote_addr or "unknown",
         }
+        self._answer: Completion | Performance | None = g.get("completion")
 
     def watch(self, body: Iterable[bytes], source: object) -> Iterator[bytes]:
         """The same body, which is read from ``source``; notes when its first piece goes out."""
@@ -86,11 +89,24 @@ class _Account:
         """The response is over, or its client has gone."""
         now = time.perf_counter()
         seconds, first_byte_s = now - self._started, (self._first_byte or now) - self._started
+        if self._answer is not None:
+            self._fields |= _told(self._answer)
         log.info("request", **self._fields, duration_ms=round(seconds * 1000, 2), ttft_ms=round(first_byte_s * 1000, 2))
         told = first_byte_s if self._is_stream else None
         self._observer.request_ended(
             RequestEnd(self._request_id, self._route, self._method, self._status, self._code, seconds, told)
         )
+
+
+def _told(answer: Completion | Performance) -> dict[str, str | None]:
+    """What of an answer that nothing is stored of is for the log."""
+    return {
+        "generation_id": answer.id,
+        "model": answer.public_model,
+        "targets": answer.upstream.route,
+        "end_reason": answer.end_reason,
+        "error_code": answer.error.error_code if answer.error else None,
+    }
 
 
 def _close(source: object) -> None:

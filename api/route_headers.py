@@ -45,14 +45,14 @@ def init_route_headers(app: Flask) -> None:
         if completion is not None:
             _tell_route(response, completion.plan, completion.upstream, whole=True)
         elif begun is not None and begun.live is None:
-            response.headers[REPLAYED] = "true"
+            response.headers.add(REPLAYED, "true")
         elif begun is not None and begun.live is not None:
             live = begun.live
             _tell_route(response, live.turn.plan, live.upstream, whole=live.finished.is_set())
-        if "session_id" in g:
-            response.headers[SESSION] = g.session_id
+        if (session_id := g.get("session_id")) is not None:
+            response.headers.add(SESSION, session_id)
         if f"{request.path}/".startswith("/v1/"):
-            response.headers[PROCESSING] = str(round(_elapsed_ms()))
+            response.headers.add(PROCESSING, str(round(_elapsed_ms())))
         return response
 
 
@@ -68,10 +68,12 @@ def _tell_route(response: Response, plan: Plan, upstream: UpstreamHandle, *, who
     """
     whole = whole and not response.is_streamed
     ours_ms = _elapsed_ms() - (upstream.upstream_ms if whole else 0)
-    response.headers[ROUTE] = _printable((upstream.route if whole else "") or plan.route)
-    response.headers[OVERHEAD] = f"{max(0.0, ours_ms):.1f}"
+    response.headers.add(ROUTE, _printable((upstream.route if whole else "") or plan.route))
+    response.headers.add(OVERHEAD, f"{max(0.0, ours_ms):.1f}")
 
 
 def _printable(text: str) -> str:
     """Names of models come from outside: nothing but ASCII goes into a header."""
-    return "".join(char if " " <= char <= "~" else "?" for char in text)[:_MOST_CHARS]
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(char if " " <= char <= "~" else "?" for char in text)
+    return text[:_MOST_CHARS]

@@ -5,7 +5,8 @@ import threading
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case: sorts as the number does
-_DIGITS = 26  # 26 * 5 bits >= the 128 bits of a UUID
+_PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]  # two digits at a time
+_SHIFTS = tuple(range(120, -1, -10))  # 26 digits of 5 bits hold the 128 of a UUID
 
 
 class _Clock:
@@ -43,5 +44,4 @@ def id_from(kind: str, digest: bytes) -> str:
 
 
 def _written(kind: str, number: int) -> str:
-    digits = [_ALPHABET[number >> shift & 31] for shift in range((_DIGITS - 1) * 5, -1, -5)]
-    return f"{kind}_{''.join(digits)}"
+    return f"{kind}_{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"

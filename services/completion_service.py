@@ -199,11 +199,3 @@ class CompletionService:
         completion.usage = usage_of(charges)
         error_code = completion.error.error_code if completion.error else None
         self._desk.settle(Due(completion.hold, charges, completion.end_reason, error_code), completion.held)
-        log.info(
-            "completion_finished",
-            generation_id=completion.id,
-            model=completion.public_model,
-            route=completion.upstream.route,
-            end_reason=completion.end_reason,
-            error_code=error_code,
-        )

@@ -79,9 +79,7 @@ class KeyChecker:
         Raises :class:`NotAuthenticated`, :class:`PermissionDenied` for an address that the key does not allow, and
         :class:`LimitExceeded` where a network tries one unknown key after the other.
         """
-        if not is_well_formed(key):
-            raise _unknown()
-        known = self._find(digest(key), address)
+        known = self._find(key, address)
         principal = known.admit()
         if known.networks is not None and not is_in(address, known.networks):
             raise PermissionDenied("The API key may not be used from this address.", "key_address_not_allowed")
@@ -122,9 +120,12 @@ class KeyChecker:
                 self._used = used | self._used
             raise
 
-    def _find(self, key_hash: str, address: str) -> _Known:
-        known, moment = self._known.get(key_hash), time.monotonic()
+    def _find(self, key: str, address: str) -> _Known:
+        key_hash, moment = digest(key), time.monotonic()
+        known = self._known.get(key_hash)
         if known is None:
+            if not is_well_formed(key):
+                raise _unknown()
             self._refuse_guesses(key_hash, address, moment)
             return self._read(key_hash, address)
         age = moment - known.read_at

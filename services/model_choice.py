@@ -109,16 +109,17 @@ class ModelChooser:
         """
         if model and (found := self._named(principal, model)) is not None:
             return found
-        declaring = next((one for one in self._enabled() if any(known.name == model for known in one.models)), None)
-        if declaring is not None:
-            return self._at(principal, declaring, model)
+        for adapter in self._enabled():
+            for known in adapter.models:
+                if known.name == model:
+                    return self._at(principal, adapter, model)
         provider, _, name = model.partition("/")
         if (found := self._by_id(principal, provider)) is not None:
             return found
-        adapter = self._enabled_one(provider)
-        if adapter is None or not name:
+        named = self._enabled_one(provider)
+        if named is None or not name:
             raise NotFound(f"There is no model {model}.", "model_not_found")
-        return self._at(principal, adapter, name)
+        return self._at(principal, named, name)
 
     def public_models(self, principal: Principal) -> list[PublicModel]:
         """The models that the caller may use, each under one name; those of one route are described by its first.

@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import structlog
-
 from adapters.base_adapter import Deadlines
 from domain.chat import ChatRequest, PromptMessage
 from domain.errors import AppError, ProviderError, ProviderRejected, UnsupportedInput
@@ -27,8 +25,6 @@ from services.settlements import Due
 from services.turn_plan import Plan
 from services.upstream import Upstream
 from services.upstream_handle import Attempt, UpstreamHandle
-
-log = structlog.get_logger()
 
 _KINDS: dict[Operation, EntryKind] = {
     "embeddings": EntryKind.EMBEDDING,
@@ -204,11 +200,3 @@ class OperationService:
         charges = self._ledger.charges(one.upstream, one)
         error_code = one.error.error_code if one.error else None
         self._desk.settle(Due(one.hold, charges, one.end_reason, error_code), one.held)
-        log.info(
-            "operation_finished",
-            operation=one.asked.operation,
-            generation_id=one.id,
-            model=one.public_model,
-            route=one.upstream.route,
-            error_code=error_code,
-        )

@@ -78,10 +78,13 @@ class TurnPlanner:
         if principal is not None:
             asked = self.toolbox.offered(principal, asked)
         asked = self._prompts.added_to(asked, resolved)
-        found = {choice.target: self._open_for(choice.target) for choice in resolved.choices}
-        ready = [choice for choice in resolved.choices if found[choice.target] is None]
-        resting = [choice for choice in resolved.choices if found[choice.target] is not None]
-        passed = [*resolved.passed, *(_open(one, found[one.target]) for one in resting)]
+        ready, resting, passed = [], [], list(resolved.passed)
+        for choice in resolved.choices:
+            if (found := self._open_for(choice.target)) is None:
+                ready.append(choice)
+            else:
+                resting.append(choice)
+                passed.append(_open(choice, *found))
         refusals: list[AppError] = []
         for position, choice in enumerate(ready):
             try:
@@ -144,8 +147,7 @@ def _with_tools(asked: ChatRequest, *, can: bool) -> ChatRequest:
     return replace(asked, options=replace(asked.options, tools=tools))
 
 
-def _open(choice: ModelChoice, found: tuple[str, float] | None) -> Passed:
-    reason, seconds = found or ("", 0.0)
+def _open(choice: ModelChoice, reason: str, seconds: float) -> Passed:
     return Passed(choice.target, f"open({reason},{max(1, round(seconds))}s)")
 
 

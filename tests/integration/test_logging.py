@@ -45,6 +45,25 @@ def test_each_request_leaves_one_line_with_its_id_duration_and_time_to_first_byt
     assert 0 < float(str(lines[0]["ttft_ms"])) <= float(str(lines[0]["duration_ms"]))
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_line_of_an_answer_that_is_not_stored_says_who_gave_it_and_how_it_ended(
+    user: Actor, log_file: Path, stream: bool
+) -> None:
+    asked = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], "stream": stream}
+    response = user.post("/v1/chat/completions", asked)
+    response.get_data()
+    response.close()
+
+    line = [record for record in _records(log_file) if record["event"] == "request"][-1]
+    assert str(line["generation_id"]).startswith("gen_")
+    assert {name: line[name] for name in ("model", "targets", "end_reason", "error_code")} == {
+        "model": "echo",
+        "targets": "echo/echo",
+        "end_reason": "stop",
+        "error_code": None,
+    }
+
+
 def test_prompts_answers_and_secrets_are_never_logged(app: OpenAPI, user: Actor, log_file: Path) -> None:
     client = app.test_client()
     user.post("/api/v1/chat", {"message": f"{CANARY} prompt", "config": {"system_prompt": f"{CANARY} system"}})
