@@ -2,8 +2,8 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import structlog
 from flask import Flask, Response, g, request
@@ -38,9 +38,10 @@ def init_request_logging(app: Flask, observer: Observer) -> None:
         response.headers.add("X-Request-Id", g.request_id)
         account = _Account(response, observer)
         if response.is_streamed:
-            source = response.response
-            response.response = account.watch(response.iter_encoded(), source)
-            response.call_on_close(partial(_close, source))  # a body that is never begun has no end either
+            response.response = body = _Body(response, account)
+            if account.is_stream and request.method != "HEAD":
+                # The server reads it without werkzeug in between, which every event would go through.
+                response.direct_passthrough, body.ended = True, response.close
         response.call_on_close(account.close)
         return response
 
@@ -54,7 +55,7 @@ class _Account:
         self._started: float = g.started
         self._first_byte: float | None = None
         self._observer = observer
-        self._is_stream = response.is_streamed and response.mimetype == "text/event-stream"
+        self.is_stream = response.is_streamed and response.mimetype == "text/event-stream"
         self._route = asked.url_rule.rule if asked.url_rule else None
         self._method, self._status, self._code = asked.method, response.status_code, g.get("error_code")
         self._fields = {
@@ -70,20 +71,19 @@ class _Account:
         }
         self._answer: Completion | Performance | None = g.get("completion")
 
-    def watch(self, body: Iterable[bytes], source: object) -> Iterator[bytes]:
-        """The same body, which is read from ``source``; notes when its first piece goes out."""
-        if self._is_stream:
+    def body_began(self) -> None:
+        """Its first piece is asked for."""
+        if self.is_stream:
             self._observer.stream_began(self._route or "")
-        try:
-            for piece in body:
-                if self._first_byte is None:
-                    self._first_byte = time.perf_counter()
-                yield piece
-        finally:
-            if self._is_stream:
-                self._observer.stream_ended(self._route or "")
-            _close(body)
-            _close(source)
+
+    def first_piece(self) -> None:
+        """It goes out."""
+        self._first_byte = time.perf_counter()
+
+    def body_ended(self) -> None:
+        """A body that has begun is over."""
+        if self.is_stream:
+            self._observer.stream_ended(self._route or "")
 
     def close(self) -> None:
         """The response is over, or its client has gone."""
@@ -92,7 +92,7 @@ class _Account:
         if self._answer is not None:
             self._fields |= _told(self._answer)
         log.info("request", **self._fields, duration_ms=round(seconds * 1000, 2), ttft_ms=round(first_byte_s * 1000, 2))
-        told = first_byte_s if self._is_stream else None
+        told = first_byte_s if self.is_stream else None
         self._observer.request_ended(
             RequestEnd(self._request_id, self._route, self._method, self._status, self._code, seconds, told)
         )
@@ -107,6 +107,45 @@ def _told(answer: Completion | Performance) -> dict[str, str | None]:
         "end_reason": answer.end_reason,
         "error_code": answer.error.error_code if answer.error else None,
     }
+
+
+class _Body:
+    """The body of a response that is read piece by piece. ``ended`` is called when it is closed."""
+
+    __slots__ = ("_account", "_began", "_closed", "_pieces", "_sent", "_source", "ended")
+
+    def __init__(self, response: Response, account: _Account) -> None:
+        self._account = account
+        self._source = response.response
+        frames = cast("Iterable[bytes]", self._source)  # of a stream; what else there is may be text
+        self._pieces = iter(frames) if account.is_stream else response.iter_encoded()
+        self._began = self._sent = self._closed = False
+        self.ended: Callable[[], None] | None = None
+
+    def __iter__(self) -> "_Body":
+        return self
+
+    def __next__(self) -> bytes:
+        if self._sent:
+            return next(self._pieces)
+        if not self._began:
+            self._began = True
+            self._account.body_began()
+        piece = next(self._pieces)
+        self._sent = True
+        self._account.first_piece()
+        return piece
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._began:
+            self._account.body_ended()
+        _close(self._pieces)
+        _close(self._source)
+        if self.ended is not None:
+            self.ended()
 
 
 def _close(source: object) -> None:

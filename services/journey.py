@@ -1,6 +1,5 @@
 """Which target a turn asks next, and when. Pure but for the clock it is given."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -37,7 +36,7 @@ class Journey:
         self.deadline = deadline
         self._policy = policy
         self._now = now
-        self._fresh = deque(choices)
+        self._fresh = list(choices)
         self._postponed: list[_Postponed] = []
         self._repeated: set[str] = set()
         self._restarts_left = len(choices)
@@ -52,7 +51,7 @@ class Journey:
             self._postponed.remove(chosen)
             wait = max(0.0, chosen.due - self._now())
             return Move(chosen.choice, wait) if self._bearable(wait) else self.next()
-        return Move(self._fresh.popleft()) if self._fresh else None
+        return Move(self._fresh.pop(0)) if self._fresh else None
 
     def failed(self, choice: ModelChoice, error: ProviderError, reaction: Reaction, *, began: bool) -> None:
         """The model was asked and failed, before or after it had begun to answer."""
@@ -94,5 +93,5 @@ class Journey:
         self._postponed.clear()
 
     def _keep_larger_than(self, window: int) -> None:
-        self._fresh = deque(one for one in self._fresh if one.model.context_window > window)
+        self._fresh = [one for one in self._fresh if one.model.context_window > window]
         self._postponed = [one for one in self._postponed if one.choice.model.context_window > window]
