@@ -26,8 +26,7 @@ class Turn:
     provider: str
     request: ChatRequest
     context_limit: int
-    created_at: datetime  # of the answer, too
-    parent_id: str | None  # of the answer
+    created_at: datetime
     position: int  # of the answer in its session
     wants_title: bool
     is_alternative: bool

@@ -37,6 +37,8 @@ class Node:
     It serves on a free port, or on PORT of the settings.
     """
 
+    configuration = ROOT / "gunicorn.conf.py"
+
     def __init__(self, folder: Path, **settings: object) -> None:
         self.port = int(str(settings.get("PORT") or free_port()))
         self.url = f"http://127.0.0.1:{self.port}"
@@ -55,7 +57,7 @@ class Node:
         self.started_at = time.monotonic()
         with self._log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")],
+                [sys.executable, "-m", "gunicorn", "-c", str(self.configuration)],
                 cwd=folder,  # not ours, where a developer's .env may lie
                 env=environment,
                 stdin=subprocess.DEVNULL,

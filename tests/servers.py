@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+import pymysql
 import pytest
 import sqlalchemy as sa
 
@@ -232,6 +233,21 @@ class MariaDb(DatabaseServer):
             "--max-connections=500",
         ]
 
+    def sent(self) -> dict[str, int]:
+        """How many statements, commits and roll-backs it was sent since it was started."""
+        with (
+            contextlib.closing(pymysql.connect(host="127.0.0.1", port=self.port, user="root")) as link,
+            link.cursor() as cursor,
+        ):
+            cursor.execute("SHOW GLOBAL STATUS LIKE 'Com\\_%'")  # which is none of them
+            counts = {name.removeprefix("Com_"): int(value) for name, value in cursor.fetchall()}
+        kinds = ("select", "insert", "insert_select", "update", "delete", "replace", "stmt_execute")
+        return {
+            "statements": sum(counts[kind] for kind in kinds),
+            "commits": counts["commit"],
+            "rollbacks": counts["rollback"],
+        }
+
     def _copy(self, template: str, database: str) -> None:
         self._execute(
             f"CREATE DATABASE {database}",
@@ -318,6 +334,11 @@ class Redis(Server):
         """How often it was asked this since it was started."""
         found = re.search(rb"cmdstat_%s:calls=(\d+)" % command.encode(), self._command("INFO commandstats"))
         return int(found[1]) if found else 0
+
+    def commands(self) -> int:
+        """How many commands it has obeyed since it was started, those of scripts included, its meters' apart."""
+        found = re.findall(rb"cmdstat_([^:]+):calls=(\d+)", self._command("INFO commandstats"))
+        return sum(int(calls) for name, calls in found if name != b"info")
 
     def _command(self, command: str) -> bytes:
         try:
