@@ -79,6 +79,14 @@ def parts_from(values: object) -> list[Part]:
     return msgspec.convert(values, list[Part])
 
 
+_parts = msgspec.json.Decoder(list[Part])
+
+
+def parts_from_json(text: str) -> list[Part]:
+    """The same from JSON as it is stored."""
+    return _parts.decode(text)
+
+
 class Message(msgspec.Struct, frozen=True, omit_defaults=False):
     """A stored message as it is shown. ``siblings`` are the ids of its alternatives, itself included, oldest first."""
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from domain.ledger import Bill, Entry
+from repositories import ledger_statements
 from repositories.budget_round import BudgetsInRound, Refused
 from repositories.group_commit import Deed
-from repositories.ledger_repository import INSERT, SETTLE, further_rows, reserved_row, settled_row
+from repositories.ledger_statements import further_rows, reserved_row
 from repositories.prepared import Executes
 
 
@@ -59,7 +60,7 @@ def write_round(deeds: Sequence[Reserving | Settling], on: Executes) -> Outcome:
     reserving = [deed for deed in deeds if isinstance(deed, Reserving)]
     settling = [deed for deed in deeds if isinstance(deed, Settling)]
     # First, as wherever rows are settled: whoever locks rows of the ledger and budgets locks these last.
-    if not _settle([deed.bill for deed in settling], on):
+    if not ledger_statements.settle(on, [deed.bill for deed in settling]):
         if len(deeds) > 1:
             raise Uneven
         return Outcome({}, [])
@@ -74,14 +75,6 @@ def write_round(deeds: Sequence[Reserving | Settling], on: Executes) -> Outcome:
             refused[deed] = found
     rows = [reserved_row(deed.entry) for deed in reserving if deed not in refused]
     rows += [row for deed in settling for row in further_rows(deed.bill)]
-    if rows:
-        INSERT.on(on, rows)
+    ledger_statements.insert(on, rows)
     budgets.write()
     return Outcome(refused, settling)
-
-
-def _settle(bills: Sequence[Bill], on: Executes) -> bool:
-    """Whether all of them were still reserved."""
-    if not bills:
-        return True
-    return SETTLE.on(on, [settled_row(bill) for bill in bills]).rowcount == len(bills)

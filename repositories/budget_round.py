@@ -14,6 +14,7 @@ from repositories.budget_statements import ALL, KEYS, USERS, BudgetStatements, l
 from repositories.prepared import Executes
 
 _MEASURES = len(Measure)
+_UNREAD = (None,) * len(ALL) + (0,) * (len(ALL) + _MEASURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,19 @@ class BudgetsInRound:
         self._moment = moment
         users = {entry.user_id for entry in new} | {entry.user_id for entry in old if entry.budgeted}
         keys = {entry.key_id for entry in (*new, *old) if entry.key_budgeted and entry.key_id is not None}
-        self._users = self._lock(USERS, users, of_key=False)
-        self._keys = self._lock(KEYS, keys, of_key=True)
+        found = self._locked if new else self._unread
+        self._users = found(USERS, users, of_key=False)
+        self._keys = found(KEYS, keys, of_key=True)
 
-    def _lock(self, statements: BudgetStatements, ids: set[str], *, of_key: bool) -> dict[str, BudgetInRound]:
+    def _locked(self, statements: BudgetStatements, ids: set[str], *, of_key: bool) -> dict[str, BudgetInRound]:
         if not ids:
             return {}
         rows = statements.lock(len(ids)).on(self._on, locking(sorted(ids), self._moment)).fetchall()
         return {row[0]: BudgetInRound(row, of_key=of_key) for row in rows}
+
+    def _unread(self, _statements: BudgetStatements, ids: set[str], *, of_key: bool) -> dict[str, BudgetInRound]:
+        """Where there is nothing to judge."""
+        return {of: BudgetInRound((of, *_UNREAD), of_key=of_key) for of in sorted(ids)}
 
     def hold(self, entry: Entry) -> Refused | None:
         """Hold for a new entry in all that count for it, or in none."""

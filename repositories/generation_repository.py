@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -29,12 +29,6 @@ class GenerationRepository:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-
-    def add(self, entity: GenerationEntity, lease: timedelta) -> None:
-        """Store a new generation, which its owner holds for as long as ``lease``."""
-        entity.lease_until = cast("datetime", DatabaseTime(lease))
-        self._session.add(entity)
-        self._session.flush()
 
     def get(self, generation_id: str, user_id: str) -> GenerationEntity | None:
         """The generation, if it is this user's."""
@@ -68,11 +62,6 @@ class GenerationRepository:
             GenerationEntity.session_id == session_id, GenerationEntity.user_id == user_id, _RUNNING
         )
         return self._session.scalar(query.limit(1))
-
-    def count_running(self, user_id: str) -> int:
-        """How many generations of the user run now, on any worker."""
-        query = sa.select(sa.func.count()).where(GenerationEntity.user_id == user_id, _RUNNING)
-        return self._session.scalar(query) or 0
 
     def usage(self, session_id: str, user_id: str) -> SessionUsage:
         """What the session cost so far."""

@@ -17,11 +17,6 @@ class MessageRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add(self, *entities: MessageEntity) -> None:
-        """Store new messages. Raises ``Conflict`` on leaving if another turn took the same position."""
-        self._session.add_all(entities)
-        self._session.flush()
-
     def get(self, message_id: str, user_id: str) -> MessageEntity | None:
         """The message, if it is this user's."""
         query = sa.select(MessageEntity).where(MessageEntity.id == message_id, MessageEntity.user_id == user_id)

@@ -25,6 +25,7 @@ from repositories.session_repository import SessionRepository
 from repositories.sign_in_repository import SignInRepository
 from repositories.stamp_repository import StampRepository
 from repositories.transaction import Transaction
+from repositories.turn_repository import TurnRepository
 from repositories.usage_repository import UsageRepository
 from repositories.usage_sum_repository import UsageSumRepository
 from repositories.user_repository import UserRepository
@@ -46,6 +47,7 @@ class UnitOfWork:
     api_keys = cached_property(lambda self: ApiKeyRepository(self._session))
     sessions = cached_property(lambda self: SessionRepository(self._session))
     messages = cached_property(lambda self: MessageRepository(self._session))
+    turns = cached_property(lambda self: TurnRepository(self._transaction))
     generations = cached_property(lambda self: GenerationRepository(self._session))
     responses = cached_property(lambda self: ResponseRepository(self._session))
     claims = cached_property(lambda self: ClaimRepository(self._session))

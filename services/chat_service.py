@@ -3,27 +3,27 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import dropwhile
 
 from domain.chat import NO_OPTIONS, ChatRequest, Options, PromptMessage
 from domain.errors import Conflict, InvalidInput, NotFound
 from domain.generation import GenerationStatus
-from domain.messages import Message, MessageRole, Part, parts_from, text_of
+from domain.messages import Message, MessageRole, Part, text_of
 from domain.principal import Principal
-from models import MessageEntity, SessionEntity
+from models import MessageEntity
+from repositories.turn_repository import TurnSession
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.event_stream_service import News
 from services.generation_runner import Live
 from services.idempotency import Begun, Claim, Idempotency
 from services.message_limits import MessageLimits
-from services.model_choice import ModelChooser
-from services.prompt_builder import without_reasoning
+from services.model_choice import ModelChooser, Resolved
+from services.prompt_history import history_of
 from services.session_service import SessionSettings, new_session, title_from_words
 from services.turn_opener import Opening, TurnOpener, check_streams
 from services.turn_plan import TurnPlanner
 from services.turn_rows import Place
-
-_HISTORY = 400  # messages of the branch that are looked at for a prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,15 @@ class Asked:
     model: str | None = None
     settings: SessionSettings = field(default_factory=SessionSettings)
     options: Options = NO_OPTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """Where a turn goes, which models it asks for, and what was said before."""
+
+    place: Place
+    wanted: Resolved
+    history: Sequence[PromptMessage] = ()
 
 
 class ChatService:
@@ -80,8 +89,8 @@ class ChatService:
         self._limits.check(parts)
 
         def begin() -> Live:
-            place = self._end_of(principal, session_id, asked, parts, make=make)
-            return self._begin(principal, place, asked, list(parts), claim)
+            scene = self._end_of(principal, session_id, asked, parts, make=make)
+            return self._begin(principal, scene, asked, list(parts), claim)
 
         return self._idempotency.once(principal, claim, begin)
 
@@ -100,7 +109,8 @@ class ChatService:
             with self._unit_of_work(writes=False) as uow:
                 old = _own_message(uow, principal, message_id, MessageRole.USER)
                 place = Place(_session_of(uow, principal, old), old.parent_id, _position(old), rewinds=True)
-            return self._begin(principal, place, asked, list(parts), claim)
+                scene = self._scene(uow, principal, place, asked)
+            return self._begin(principal, scene, asked, list(parts), claim)
 
         return self._idempotency.once(principal, claim, begin)
 
@@ -120,7 +130,8 @@ class ChatService:
         def begin() -> Live:
             with self._unit_of_work(writes=False) as uow:
                 place = _place_after_question(uow, principal, message_id, session_id)
-            return self._begin(principal, place, asked, None, claim)
+                scene = self._scene(uow, principal, place, asked)
+            return self._begin(principal, scene, asked, None, claim)
 
         return self._idempotency.once(principal, claim, begin)
 
@@ -145,93 +156,83 @@ class ChatService:
 
     def _end_of(
         self, principal: Principal, session_id: str | None, asked: Asked, parts: Sequence[Part], *, make: bool
-    ) -> Place:
-        if session_id is None:
-            return self._new_place(principal, asked, parts)
-        with self._unit_of_work(writes=False) as uow:
-            session_row = uow.sessions.get(session_id, principal.user_id)
-            last = None if session_row is None else uow.messages.last(session_id, principal.user_id)
-        if session_row is None:
+    ) -> _Scene:
+        if session_id is not None:
+            with self._unit_of_work(writes=False, brief=True) as uow:
+                session = uow.turns.session(session_id, principal.user_id)
+                if session is not None:
+                    position = 0 if session.last_position is None else session.last_position + 1
+                    return self._scene(uow, principal, Place(session, session.last_id, position), asked)
             if not make:
                 raise NotFound("There is no such session.", "session_not_found")
-            place = self._new_place(principal, asked, parts)
-            place.session.id = session_id
-            return place
-        if last is None:
-            return Place(session_row, None, 0)
-        return Place(session_row, last.id, (last.position or 0) + 1)
-
-    def _new_place(self, principal: Principal, asked: Asked, parts: Sequence[Part]) -> Place:
         wanted = self._chooser.resolve(principal, asked.provider, asked.model)
         title = title_from_words(text_of(parts))
-        session = new_session(principal, asked.settings, wanted.provider, wanted.model, title)
-        return Place(session, None, 0, is_new=True)
+        new = new_session(principal, asked.settings, wanted.provider, wanted.model, title)
+        new.id = session_id or new.id
+        return _Scene(Place.in_new(new), wanted)
+
+    def _scene(self, uow: UnitOfWork, principal: Principal, place: Place, asked: Asked) -> _Scene:
+        session = place.session
+        wanted = self._chooser.resolve(principal, *_asked_model(asked, session), usual=session.provider)
+        full = partial(self._planner.is_full, wanted)
+        return _Scene(place, wanted, history_of(uow, principal.user_id, place, full))
 
     def _begin(
-        self, principal: Principal, place: Place, asked: Asked, parts: list[Part] | None, claim: Claim | None
+        self, principal: Principal, scene: _Scene, asked: Asked, parts: list[Part] | None, claim: Claim | None
     ) -> Live:
         """Store the turn (``parts`` is the user's message, None to answer the existing one) and start to answer it."""
         self._opener.check()
-        session = place.session
-        wanted = self._chooser.resolve(principal, *_asked_model(asked, session), usual=session.provider)
-        request = _request(principal, place, asked, self._history(principal, place, parts))
-        plan = self._planner.plan(wanted, request, session.upstream_provider, principal)
+        place, session = scene.place, scene.place.session
+        request = _request(principal, place, asked, _told(scene.history, parts))
+        plan = self._planner.plan(scene.wanted, request, session.upstream_provider, principal)
         unnamed = session.title_source in ("none", "words")
         opening = Opening(principal, place, plan, parts, names_session=unnamed, claim=claim)
         return self._opener.open(
             opening, lambda uow, generation: self._store(uow, principal, place, parts, generation.created_at)
         )
 
-    def _history(self, principal: Principal, place: Place, parts: list[Part] | None) -> list[PromptMessage]:
-        history = []
-        if not place.is_new and place.position:
-            with self._unit_of_work(writes=False) as uow:
-                rows = uow.messages.latest(
-                    place.session.id,
-                    principal.user_id,
-                    limit=_HISTORY,
-                    start=place.context_start,
-                    before=place.position,
-                )
-            history = [_prompt_message(row) for row in reversed(rows)]
-        if parts is not None:
-            history.append(PromptMessage(MessageRole.USER, parts))
-        said = (message for message in history if message.parts)
-        return list(dropwhile(lambda message: message.role is not MessageRole.USER, said))
-
     def _store(
         self, uow: UnitOfWork, principal: Principal, place: Place, parts: list[Part] | None, moment: datetime
     ) -> None:
         """Make the turn's place in its session ready."""
-        session, title = place.session, title_from_words(text_of(parts or []))
-        check_streams(uow, principal, self._max_streams_per_user)
-        if place.is_new:
-            uow.sessions.add(session)
-        else:
-            _take_place(uow, principal, place, moment)
+        session, user_id, most = place.session, principal.user_id, self._max_streams_per_user
+        if place.new is not None:
+            check_streams(uow.turns.running(user_id), most)
+            uow.turns.add_session(place.new)
+            return
+        _take_place(uow, user_id, place, moment, most)
+        title = title_from_words(text_of(parts or []))
         if title and session.title_source == "none":
-            uow.sessions.set_title(session.id, principal.user_id, title, "words", over=("none",))
+            uow.sessions.set_title(session.id, user_id, title, "words", over=("none",))
 
 
-def _take_place(uow: UnitOfWork, principal: Principal, place: Place, moment: datetime) -> None:
+def _take_place(uow: UnitOfWork, user_id: str, place: Place, moment: datetime, most: int) -> None:
     """Make sure of a place that was looked up before, and clear it where a turn rewinds.
 
     The session's row is changed first: it is the lock under which whatever changes the branch queues.
     """
-    session_id, user_id = place.session.id, principal.user_id
-    start = {"context_start": place.context_start} if place.rewinds else {}
-    if not uow.sessions.update(session_id, user_id, updated_at=moment, **start):
+    session_id, rewinds = place.session.id, place.rewinds
+    start = place.context_start if rewinds else None
+    if not uow.turns.take(session_id, user_id, at=moment, context_start=start):
         raise NotFound("There is no such session.", "session_not_found")
-    if uow.generations.running_in(session_id, user_id) is not None:
+    standing = uow.turns.standing(session_id, user_id, before=place.position if rewinds else None)
+    check_streams(standing.running, most)
+    if standing.is_busy:
         raise Conflict("The session's last answer is still running; stop it or wait for it.", "session_busy")
-    if place.rewinds:
-        uow.messages.leave_branch(session_id, user_id, place.position)
-    last = uow.messages.last(session_id, user_id)
-    if (last.id if last else None) != place.parent_id:
+    if standing.last_id != place.parent_id:
         raise Conflict("The session has gone on meanwhile. Look at it, then send again.", "session_changed")
+    if rewinds:
+        uow.messages.leave_branch(session_id, user_id, place.position)
 
 
-def _asked_model(asked: Asked, session: SessionEntity) -> tuple[str | None, str | None]:
+def _told(history: Sequence[PromptMessage], parts: list[Part] | None) -> list[PromptMessage]:
+    """The prompt: it begins with a message of the user's, and has none without content."""
+    messages = [*history, PromptMessage(MessageRole.USER, parts)] if parts is not None else history
+    said = (message for message in messages if message.parts)
+    return list(dropwhile(lambda message: message.role is not MessageRole.USER, said))
+
+
+def _asked_model(asked: Asked, session: TurnSession) -> tuple[str | None, str | None]:
     """What the turn asks for wins; the session's model counts only at the session's provider."""
     if asked.model:
         return asked.provider, asked.model
@@ -256,10 +257,6 @@ def _request(principal: Principal, place: Place, asked: Asked, history: Sequence
     )
 
 
-def _prompt_message(row: MessageEntity) -> PromptMessage:
-    return PromptMessage(MessageRole(row.role), without_reasoning(parts_from(row.parts)))
-
-
 def _own_message(uow: UnitOfWork, principal: Principal, message_id: str, role: MessageRole) -> MessageEntity:
     message = uow.messages.get(message_id, principal.user_id)
     if message is None:
@@ -269,8 +266,8 @@ def _own_message(uow: UnitOfWork, principal: Principal, message_id: str, role: M
     return message
 
 
-def _session_of(uow: UnitOfWork, principal: Principal, message: MessageEntity) -> SessionEntity:
-    session = uow.sessions.get(message.session_id, principal.user_id)
+def _session_of(uow: UnitOfWork, principal: Principal, message: MessageEntity) -> TurnSession:
+    session = uow.turns.session(message.session_id, principal.user_id)
     if session is None:
         raise NotFound("There is no such session.", "session_not_found")
     return session

@@ -11,7 +11,7 @@ import structlog
 from domain.clock import now
 from domain.errors import Unavailable
 from domain.generation import EndReason
-from domain.messages import Message
+from domain.messages import Message, MessageRole, Part, text_of
 from domain.observer import NOBODY, Observer
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.answer import Answer, columns_of
@@ -60,9 +60,10 @@ class GenerationStore:
         self, turn: Turn, answer: Answer, outcome: Outcome, charges: Sequence[Charge], last_seq: int
     ) -> Message | None:
         end = {**_end_columns(outcome), "provider": turn.provider, "model": turn.request.model}
-        with self._unit_of_work() as uow:
+        parts = answer.parts(complete=outcome.whole)
+        with self._unit_of_work(brief=True) as uow:
             self._touch_session(uow, turn, answer)  # first: whoever locks more than one row begins with the session's
-            won = uow.generations.finish(
+            won = uow.turns.end(
                 turn.generation_id,
                 epoch=turn.epoch,
                 values={
@@ -74,10 +75,10 @@ class GenerationStore:
                     "last_seq": last_seq,
                 },
             )
-            if won:
-                parts = answer.parts(complete=outcome.whole)
-                uow.messages.write(turn.message_id, turn.user_id, **end, **columns_of(parts))
-            message = self._saved(uow, turn)
+            if won and uow.turns.write(turn.message_id, turn.user_id, {**end, **columns_of(parts)}):
+                message: Message | None = _message(turn, parts, outcome, _siblings(uow, turn))
+            else:
+                message = _saved(uow, turn)
             # Last: turns of one user meet at what this changes.
             settled = self.ledger.settle(uow, turn.hold, charges, outcome.end_reason, end["error_code"])
             if won or settled:
@@ -86,24 +87,15 @@ class GenerationStore:
             self._observer.generation_ended(end_of(turn, answer, outcome))
         return message
 
-    def _saved(self, uow: UnitOfWork, turn: Turn) -> Message | None:
-        row = uow.messages.get(turn.message_id, turn.user_id)
-        if row is None:
-            return None
-        if not turn.is_alternative:
-            return message_view(row)
-        siblings = uow.messages.siblings(turn.session_id, turn.user_id, {row.parent_id})
-        return message_view(row, siblings.get(row.parent_id))
-
     def _touch_session(self, uow: UnitOfWork, turn: Turn, answer: Answer) -> None:
         # Another provider has not seen this turn: what it remembers of the session is out of date from now on.
         state = answer.upstream_state or turn.request.upstream_state or None
-        uow.sessions.remember(
+        uow.turns.remember(
             turn.session_id,
             turn.user_id,
+            position=turn.position,
             upstream_state=state,
             upstream_provider=turn.provider if state else None,
-            position=turn.position,
             updated_at=now(),
         )
 
@@ -130,6 +122,40 @@ class GenerationStore:
             stops = uow.generations.stop_requests(generation_ids)
         lost = {generation_id: EndReason.NODE_LOST for generation_id in generation_ids if generation_id not in stops}
         return lost | {generation_id: EndReason.USER_STOP for generation_id, asked in stops.items() if asked}
+
+
+def _siblings(uow: UnitOfWork, turn: Turn) -> Sequence[str] | None:
+    """The ids of the answer's alternatives, itself included; None for the only one."""
+    if not turn.is_alternative:
+        return None
+    return uow.messages.siblings(turn.session_id, turn.user_id, {turn.parent_id}).get(turn.parent_id)
+
+
+def _message(turn: Turn, parts: list[Part], outcome: Outcome, siblings: Sequence[str] | None) -> Message:
+    """The answer as it was just written."""
+    return Message(
+        id=turn.message_id,
+        session_id=turn.session_id,
+        parent_id=turn.parent_id,
+        role=MessageRole.ASSISTANT,
+        content=text_of(parts),
+        parts=parts,
+        status=outcome.status,
+        end_reason=outcome.end_reason,
+        error_code=outcome.error.error_code if outcome.error else None,
+        provider=turn.provider,
+        model=turn.request.model,
+        usage=outcome.usage,
+        generation_id=turn.generation_id,
+        created_at=turn.created_at,
+        siblings=list(siblings or [turn.message_id]),
+    )
+
+
+def _saved(uow: UnitOfWork, turn: Turn) -> Message | None:
+    """The answer as somebody else has left it; None if it is gone."""
+    row = uow.messages.get(turn.message_id, turn.user_id)
+    return None if row is None else message_view(row, _siblings(uow, turn))
 
 
 def _end_columns(outcome: Outcome) -> dict[str, Any]:

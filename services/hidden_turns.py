@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from domain.chat import ChatRequest
 from domain.principal import Principal
 from domain.sessions import SessionKind
-from models import GenerationEntity
+from repositories.turn_repository import NewGeneration
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.generation_runner import GenerationRunner, Live
 from services.idempotency import Claim
@@ -16,7 +16,7 @@ from services.turn_opener import Opening, TurnOpener, check_streams
 from services.turn_plan import TurnPlanner
 from services.turn_rows import Place
 
-Store = Callable[[UnitOfWork, GenerationEntity], None]
+Store = Callable[[UnitOfWork, NewGeneration], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,14 @@ class HiddenTurns:
         plan = self._planner.plan(wanted, turn.asked, turn.state_of, principal)
         session = new_session(principal, SessionSettings(), wanted.provider, wanted.model, "", turn.kind)
 
-        def store(uow: UnitOfWork, generation: GenerationEntity) -> None:
+        def store(uow: UnitOfWork, generation: NewGeneration) -> None:
             if principal.key is None:
-                check_streams(uow, principal, self._max_streams_per_user)
-            uow.sessions.add(session)
+                check_streams(uow.turns.running(principal.user_id), self._max_streams_per_user)
+            uow.turns.add_session(session)
             if turn.store is not None:
                 turn.store(uow, generation)
 
-        return self._opener.open(Opening(principal, Place(session, None, 0, is_new=True), plan, claim=claim), store)
+        return self._opener.open(Opening(principal, Place.in_new(session), plan, claim=claim), store)
 
     def remove(self, principal: Principal, session_id: str, kind: SessionKind) -> None:
         """Delete one with all that hangs on it; if it is still being answered, that is stopped."""

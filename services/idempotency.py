@@ -13,6 +13,7 @@ from domain.messages import Message
 from domain.principal import Principal
 from domain.sessions import SessionKind
 from models import ClaimEntity, GenerationEntity, MessageEntity
+from repositories.turn_repository import NewGeneration
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.event_stream_service import EventStreamService, News
 from services.generation_runner import Live
@@ -33,7 +34,7 @@ class Claim:
         """The claim of ``key``, which counts for this user and this route alone, for a request in canonical form."""
         return cls(_sha256("\0".join((principal.user_id, route, key))), _sha256(request))
 
-    def entity(self, generation: GenerationEntity) -> ClaimEntity:
+    def entity(self, generation: NewGeneration) -> ClaimEntity:
         """The row that keeps it."""
         return ClaimEntity(
             key_hash=self.key_hash,

@@ -41,6 +41,17 @@ def fit(request: ChatRequest, *, window: int, max_output: int, count: Count) -> 
     return request.with_messages([message for turn in kept for message in turn])
 
 
+def overflows(messages: Sequence[PromptMessage], window: int, count: Count) -> bool:
+    """Whether these alone are more than ``window`` tokens, also where pictures are told in a few words."""
+    if sum(tokens_of(message, _bytes_of) for message in messages) <= window:
+        return False
+    least = 0
+    for message in messages:
+        words = [part for part in message.parts if not isinstance(part, Image)]
+        least += tokens_of(PromptMessage(message.role, words), count)
+    return least > window
+
+
 def prompt_tokens(request: ChatRequest, count: Count) -> int:
     """An estimate of what the provider will count for the prompt."""
     told = count(request.system) + sum(tokens_of(message, count) for message in request.messages)
@@ -75,7 +86,11 @@ def _part_tokens(part: Part, count: Count) -> int:
 
 def _upper_bound(request: ChatRequest) -> int:
     """No byte-level vocabulary makes more tokens than there are bytes: most prompts need no counting at all."""
-    return prompt_tokens(request, lambda text: len(text) if text.isascii() else len(text.encode(errors="replace")))
+    return prompt_tokens(request, _bytes_of)
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
 def _turns(messages: Sequence[PromptMessage]) -> list[list[PromptMessage]]:

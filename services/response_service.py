@@ -12,8 +12,9 @@ from domain.identifiers import new_id
 from domain.messages import Message
 from domain.principal import Principal
 from domain.sessions import SessionKind
-from models import GenerationEntity, ResponseEntity
+from models import ResponseEntity
 from repositories.response_repository import ResponseRow
+from repositories.turn_repository import NewGeneration
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.event_stream_service import EventStreamService, Item, one_by_one
 from services.generation_service import GenerationService
@@ -100,7 +101,7 @@ class ResponseService:
         """
         state_of, state = self._upstream_state(principal, wish)
 
-        def store(uow: UnitOfWork, generation: GenerationEntity) -> None:
+        def store(uow: UnitOfWork, generation: NewGeneration) -> None:
             uow.responses.add(_entity(principal, wish, generation))
 
         asked = replace(wish.asked, upstream_state=state)
@@ -184,7 +185,7 @@ class ResponseService:
         return (session.upstream_provider, session.upstream_state or "") if session else (None, "")
 
 
-def _entity(principal: Principal, wish: Wish, generation: GenerationEntity) -> ResponseEntity:
+def _entity(principal: Principal, wish: Wish, generation: NewGeneration) -> ResponseEntity:
     return ResponseEntity(
         id=wish.id,
         session_id=generation.session_id,

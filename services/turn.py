@@ -26,7 +26,8 @@ class Turn:
     provider: str
     request: ChatRequest
     context_limit: int
-    created_at: datetime
+    created_at: datetime  # of the answer, too
+    parent_id: str | None  # of the answer
     position: int  # of the answer in its session
     wants_title: bool
     is_alternative: bool

@@ -7,7 +7,7 @@ from domain.clock import now
 from domain.errors import LimitExceeded
 from domain.messages import Part
 from domain.principal import Principal
-from models import GenerationEntity
+from repositories.turn_repository import NewGeneration, NewMessage
 from repositories.unit_of_work import OpenUnitOfWork, UnitOfWork
 from services.generation_runner import GenerationRunner, Live
 from services.generation_store import LEASE
@@ -55,7 +55,7 @@ class TurnOpener:
         """Raises Unavailable where no turn can begin, before anything is done for one."""
         self._runner.check_open()
 
-    def open(self, opening: Opening, store: Callable[[UnitOfWork, GenerationEntity], None]) -> Live:
+    def open(self, opening: Opening, store: Callable[[UnitOfWork, NewGeneration], None]) -> Live:
         """Begin a turn. ``store`` makes its place ready, first in the same transaction; what it raises ends both.
 
         Raises LimitExceeded (of the key that asks), BudgetExceeded, Conflict, Unavailable.
@@ -68,33 +68,33 @@ class TurnOpener:
         hold = self._ledger.prepare(booking, choice.provider, choice.model, opening.plan.request)
         prompt = hold.entry.prompt_tokens or 0
         held = self._key_limiter.hold_chat(principal.key, prompt, opening.plan.request, choice.model)
-        with held, self._unit_of_work() as uow:
+        with held, self._unit_of_work(brief=not place.rewinds) as uow:
             store(uow, generation)
-            uow.messages.add(*([question] if question else []), answer)
-            uow.generations.add(generation, LEASE)
+            uow.turns.add_messages(*([question] if question else []), answer)
+            uow.turns.add_generation(generation, LEASE)
             self._ledger.reserve(uow, hold)
             if opening.claim is not None:
                 # Last: who waits for it holds all else that it needs.
                 uow.claims.add(opening.claim.entity(generation), now())
             uow.commit()
         with held:
-            return self._runner.submit(_turn(opening, generation, answer.position or 0, hold, held))
+            return self._runner.submit(_turn(opening, generation, answer, hold, held))
 
 
-def check_streams(uow: UnitOfWork, principal: Principal, most: int) -> None:
+def check_streams(running: int, most: int) -> None:
     """Raises LimitExceeded where so many answers are being written for the user already.
 
     Not under a lock: turns that begin at the very same moment may pass together.
     """
-    if uow.generations.count_running(principal.user_id) >= most:
+    if running >= most:
         raise LimitExceeded("Too many answers are running at once.", "too_many_streams", retry_after=5)
 
 
-def _turn(opening: Opening, generation: GenerationEntity, position: int, hold: Hold, held: Held) -> Turn:
+def _turn(opening: Opening, generation: NewGeneration, answer: NewMessage, hold: Hold, held: Held) -> Turn:
     plan = opening.plan
     return Turn(
         generation_id=generation.id,
-        message_id=generation.message_id,
+        message_id=answer.id,
         session_id=generation.session_id,
         user_id=generation.user_id,
         epoch=generation.epoch,
@@ -104,8 +104,9 @@ def _turn(opening: Opening, generation: GenerationEntity, position: int, hold: H
         plan=plan,
         hold=hold,
         created_at=generation.created_at,
-        position=position,
-        wants_title=opening.names_session and position == 1,
+        parent_id=answer.parent_id,
+        position=answer.position,
+        wants_title=opening.names_session and answer.position == 1,
         is_alternative=opening.place.rewinds,
         held=held,
     )

@@ -10,7 +10,7 @@ from domain.messages import Image
 from domain.principal import Principal
 from services.model_choice import ModelChoice, Passed, Resolved
 from services.prompt_book import PromptBook
-from services.prompt_builder import Count, fit, without_pictures
+from services.prompt_builder import Count, fit, overflows, without_pictures
 from services.toolbox import Toolbox
 
 _Look = Callable[[str], tuple[str, float] | None]
@@ -95,6 +95,11 @@ class TurnPlanner:
             else:
                 return Plan((*ready[position:], *resting), asked, request, state_of, tuple(passed), resolved.model)
         raise self._nobody(resting, refusals, asked, state_of)
+
+    def is_full(self, resolved: Resolved, messages: Sequence[PromptMessage]) -> bool:
+        """Whether none of these models has room for more than these messages."""
+        widest = max(choice.model.context_window for choice in resolved.choices)
+        return overflows(messages, widest, self._count)
 
     def request_for(self, choice: ModelChoice, asked: ChatRequest, state_of: str | None) -> ChatRequest:
         """``asked`` as it goes to one model.

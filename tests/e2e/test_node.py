@@ -23,6 +23,16 @@ def test_a_node_serves_and_says_where(start_node: NodeFactory) -> None:
     assert "echo" in node.log()
 
 
+def test_an_answer_goes_out_in_one_piece(start_node: NodeFactory) -> None:
+    node = start_node().wait_ready()
+    with socket.create_connection(("127.0.0.1", node.port)) as client:
+        for method, body in (("GET", True), ("HEAD", False), ("GET", True)):
+            client.sendall(f"{method} /healthz HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head, _, rest = client.recv(65536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert bool(rest) is body
+
+
 def test_an_idle_node_ends_at_once_and_cleanly(start_node: NodeFactory) -> None:
     node = start_node().wait_ready()
     with socket.create_connection(("127.0.0.1", node.port)) as idle:

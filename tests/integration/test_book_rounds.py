@@ -9,23 +9,29 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from gevent import GreenletExit
 
 from domain.budgets import Amounts, Limits, Measure, Window
 from domain.clock import now
 from domain.errors import Conflict, StorageFull, Unavailable
 from domain.generation import EndReason
 from domain.identifiers import new_id
-from domain.ledger import Bill, Entry, EntryKind, EntryState
+from domain.ledger import Bill, Booking, Entry, EntryKind, EntryState
 from models import ApiKeyEntity, BudgetEntity, KeyBudgetEntity, LedgerEntity, UserEntity
 from repositories.book_round import Reserving, Settling, write_round
 from repositories.book_rounds import BookRounds
 from repositories.budget_round import Refused
 from repositories.database import Database, engine_options
 from repositories.unit_of_work import unit_of_work_on
+from services.key_limiter import Held
+from tests.books import entries
 from tests.cable import Cable, Way
 from tests.chaos.fuse import FusedCable
-from tests.chats import eventually
+from tests.chats import entry as chat_entry
+from tests.chats import eventually, services
+from tests.conftest import AppFactory
 from tests.races import at_once
+from tests.scripted_provider.client import ScriptedProvider
 from tests.servers import Servers
 
 NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
@@ -326,7 +332,7 @@ def test_a_reserve_and_its_end_may_meet_in_a_round(books: Books) -> None:
 def test_a_round_takes_few_statements(books: Books) -> None:
     user_id = books.add_user({REQUESTS: 500})
     key_id = books.add_key(user_id, {REQUESTS: 500})
-    old = [entry(user_id, key_id) for _ in range(20)]
+    old = [entry(user_id, key_id) for _ in range(16)]
     books.write(*[Reserving(one) for one in old])
     statements: list[str] = []
 
@@ -338,11 +344,11 @@ def test_a_round_takes_few_statements(books: Books) -> None:
             statements.append(statement.split(maxsplit=1)[0])
             return self._on.exec_driver_sql(statement, parameters)
 
-    deeds = [*(Settling(bill(one)) for one in old), *(Reserving(entry(user_id, key_id)) for _ in range(20))]
+    deeds = [*(Settling(bill(one)) for one in old), *(Reserving(entry(user_id, key_id)) for _ in range(16))]
     books.database.in_one_go(lambda on: write_round(deeds, Counting(on))).tell()
 
     assert statements == ["UPDATE", "SELECT", "SELECT", "INSERT", "UPDATE", "UPDATE"]
-    assert books.states() == {"settled": 20, "reserved": 20}
+    assert books.states() == {"settled": 16, "reserved": 16}
 
 
 # At once
@@ -525,3 +531,21 @@ def test_what_is_put_behind_a_reserve_ends_it(books: Books) -> None:
 
     eventually(lambda: books.states() == {"settled": 1})
     assert books.held(user_id) == Amounts()
+
+
+def test_who_is_ended_while_it_waits_leaves_nothing(
+    make_app: AppFactory, monkeypatch: pytest.MonkeyPatch, provider: ScriptedProvider
+) -> None:
+    app = make_app({"openai": chat_entry(provider)})
+    desk, ledger, rounds = services(app).desk, services(app).books.ledger, services(app).desk._rounds._rounds
+    hold = ledger.prepare_counted(Booking("usr_1", "gen_1", "sees"), "openai", "sees", 10, 20)
+
+    def ended(deed: Reserving) -> None:
+        rounds.put(deed)
+        raise GreenletExit
+
+    monkeypatch.setattr(rounds, "do", ended)
+    with pytest.raises(GreenletExit):
+        desk.reserve(Held(), hold)
+
+    eventually(lambda: [row.state for row in entries(app)] == ["released"])

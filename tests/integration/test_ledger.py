@@ -13,7 +13,7 @@ from domain.errors import Conflict
 from domain.generation import EndReason
 from domain.usage import Usage
 from models import LedgerEntity, db
-from repositories.ledger_repository import entry_of
+from repositories.ledger_statements import entry_of
 from services.charges import Charge
 from services.ledger import Hold
 from tests.actors import Actor, add_user, ok, set_up

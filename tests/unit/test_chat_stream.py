@@ -22,7 +22,7 @@ from domain.deltas import (
 from domain.errors import ProviderError, ProviderUnavailable
 from domain.usage import Usage
 from models import LedgerEntity
-from repositories.ledger_repository import entry_of
+from repositories.ledger_statements import entry_of
 from services.completion_service import Completion
 from services.key_limiter import Held
 from services.ledger import Hold
