@@ -57,9 +57,9 @@ class MessageRepository:
         return children
 
     def newest_children(self, session_id: str, user_id: str) -> dict[str, str]:
-        """Message id -> id of the latest alternative that follows it."""
+        """Message id -> id of the latest that follows it, of those that are not on the chosen branch."""
         query = sa.select(MessageEntity.parent_id, sa.func.max(MessageEntity.id)).where(
-            MessageEntity.session_id == session_id, MessageEntity.user_id == user_id
+            MessageEntity.session_id == session_id, MessageEntity.user_id == user_id, MessageEntity.position.is_(None)
         )
         rows = self._session.execute(query.group_by(MessageEntity.parent_id))
         return {parent_id: child_id for parent_id, child_id in rows if parent_id is not None}
