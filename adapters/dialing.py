@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from urllib3.util import wait_for_read, wait_for_write
@@ -32,10 +33,8 @@ def addresses(
 
     A lookup cannot be interrupted, so it is left behind when the time is up.
     """
-    try:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        pass  # a name
+    if numeric := _as_it_is(host, port):
+        return numeric
     found: list[Any] = []
     failures: list[Exception] = []
     done = threading.Event()
@@ -54,6 +53,15 @@ def addresses(
     if failures:
         raise failures[0]
     return list(found)  # a lookup that was left behind may still add to the other one
+
+
+def _as_it_is(host: str, port: int) -> list[Any]:
+    """The address that ``host`` is, if it is no name. Without the resolver: under gevent that is a native thread."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError, UnicodeError, ValueError):
+            socket.inet_pton(family, host)
+            return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
+    return []
 
 
 def handshake(secured: ssl.SSLSocket, deadline: float) -> None:
