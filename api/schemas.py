@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any, Generic, Literal, Self, TypeVar
 
+import msgspec
 from flask import Response, current_app
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator
 from pydantic.fields import FieldInfo
@@ -11,6 +12,8 @@ from pydantic_core import CoreSchema
 from domain.paging import Page
 
 T = TypeVar("T")
+
+_encode = msgspec.json.Encoder().encode
 
 
 @cache
@@ -117,8 +120,11 @@ class ApiError(BaseModel):
     fields: list[str] | None = None
 
 
-def ok(data: BaseModel | None = None, status: int = 200) -> Response:
-    """The success answer around ``data``."""
-    body = "{}" if data is None else data.model_dump_json()
-    content = f'{{"success":true,"data":{body},"error":null}}'
+def ok(data: BaseModel | msgspec.Struct | None = None, status: int = 200) -> Response:
+    """The success answer around ``data``: a schema's, or a value that has its shape as it is."""
+    if isinstance(data, msgspec.Struct):
+        body = _encode(data)
+    else:
+        body = b"{}" if data is None else data.model_dump_json().encode()
+    content = b'{"success":true,"data":%s,"error":null}' % body
     return current_app.response_class(content, status, mimetype="application/json")

@@ -1,5 +1,6 @@
 """Runs generations: one producer each, which belongs to the worker and not to the request that began it."""
 
+import _thread
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -114,7 +115,7 @@ class GenerationRunner:
         if self._interrupting:
             live.stop(EndReason.SHUTDOWN)
         try:
-            threading.Thread(target=self._produce, args=(live,), name=turn.generation_id, daemon=True).start()
+            _thread.start_new_thread(self._produce, (live,))  # half of the price of a Thread, and one for each turn
         except RuntimeError:  # no thread to be had: its lease runs out, and it is reaped
             del self._live[turn.generation_id]
             self._close_log(live)
@@ -227,7 +228,7 @@ class GenerationRunner:
     # The flusher: what a producer holds back while it waits for the next delta
 
     def _start_flusher(self) -> None:
-        if self._flusher is None or not self._flusher.is_alive():
+        if self._flusher is None:
             self._flusher = threading.Thread(target=self._flush_forever, name="flusher", daemon=True)
             self._flusher.start()
 

@@ -3,6 +3,7 @@
 from itertools import chain
 from typing import Literal, Self
 
+import msgspec
 from flask import Response
 from flask_openapi import Tag
 from pydantic import AliasChoices, ConfigDict, Field, model_validator
@@ -16,6 +17,8 @@ from api.route_headers import note_turn
 from api.schemas import ApiModel, QueryModel, ok
 from api.sse import event_stream
 from domain.api_keys import Scope
+from domain.messages import Message
+from domain.usage import Usage
 from services.idempotency import Begun
 
 bp = Blueprint("chat", __name__, url_prefix="/api/v1/chat", abp_tags=[Tag(name="chat")], abp_security=[{"bearer": []}])
@@ -88,6 +91,15 @@ class ChatOut(ApiModel):
     generation_id: str
     message: MessageOut
     usage: UsageOut | None
+
+
+class _Answered(msgspec.Struct):
+    """A :class:`ChatOut`, of values that are sound: one of these is made for every turn."""
+
+    session_id: str
+    generation_id: str
+    message: Message
+    usage: Usage | None
 
 
 class StopOut(ApiModel):
@@ -206,7 +218,5 @@ def respond(begun: Begun, *, stream: bool) -> Response:
         response.headers["X-Generation-Id"] = begun.generation_id
         response.headers["X-Session-Id"] = begun.session_id
         return response
-    message = MessageOut.of(services().chat.answer(principal(), begun))
-    return ok(
-        ChatOut(session_id=begun.session_id, generation_id=begun.generation_id, message=message, usage=message.usage)
-    )
+    message = services().chat.answer(principal(), begun)
+    return ok(_Answered(begun.session_id, begun.generation_id, message, message.usage))

@@ -35,7 +35,8 @@ ALLOWED = {
     ("task", "services/title_service.py"): "what the model is told to do",
 }
 VERB = re.compile(r"_*run_(?!id)")  # to run something is no generation
-OF_EXECUTION = {"Thread", "ThreadPool", "_THREADS", "_thread", "current_thread"}  # threads that the machine runs
+# Threads that the machine runs.
+OF_EXECUTION = {"Thread", "ThreadPool", "_THREADS", "_thread", "current_thread", "start_new_thread"}
 
 
 def words_of(identifier: str) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask_openapi import OpenAPI
 
+from api.v1.chat import ChatOut
 from tests.actors import Actor, ok, refused, set_up
 from tests.chats import (
     MODELS,
@@ -74,6 +75,14 @@ def _asked(provider: ScriptedProvider) -> list[str]:
 
 
 # Three ways to ask
+
+
+def test_an_answer_looks_as_its_schema_says(user: Actor) -> None:
+    called = {"reasoning": "let me think", "tool_calls": [{"name": "weather", "arguments": "{}"}]}
+    for script in (called, {"text": 'Grüße, "Ada"!\n\t\u2028'}):
+        answer = chat(user, told(**script))
+
+        assert ChatOut.model_validate(answer).model_dump(mode="json") == answer
 
 
 def test_each_way_to_ask_gives_the_same_answer(admin: Actor, provider: ScriptedProvider) -> None:
