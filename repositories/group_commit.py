@@ -4,6 +4,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+import structlog
+
+from domain.errors import Unavailable
+
+log = structlog.get_logger()
+
 _LINGER_S = 1.0
 _MOST = 200  # in one round: a statement for so many rows is far below what databases take
 
@@ -54,9 +60,21 @@ class GroupCommit(Generic[D]):
 
     def _write_all(self) -> None:
         while deeds := self._next():
-            self._write(deeds)
-            for deed in deeds:
-                deed.done.set()
+            try:
+                self._write(deeds)
+            except BaseException:  # this thread is ended: nobody may wait for ever, or take it for written
+                log.exception("writer_ended", name=self._name)
+                self._give_up(deeds)
+                return
+            finally:
+                for deed in deeds:
+                    deed.done.set()
+
+    def _give_up(self, deeds: Sequence[D]) -> None:
+        with self._lock:
+            self._writer = None
+        for deed in deeds:
+            deed.error = deed.error or Unavailable("This node is restarting.", "shutting_down", retry_after=2)
 
     def _next(self) -> Sequence[D]:
         """Those of the next round, once there are any; nothing when this thread is to end."""

@@ -1,10 +1,12 @@
 """The books in rounds: many requests in one transaction come to what they would have come to one by one."""
 
 import itertools
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -509,6 +511,44 @@ def test_whichever_message_is_lost_the_books_are_right(servers: Servers, way: Wa
         assert books.used(user_id) == Amounts(3 * number, 54 * number, 6 * number)
         assert books.held(user_id) == Amounts(states["reserved"], 30 * states["reserved"], 3 * states["reserved"])
         books.database.engine.dispose()
+
+
+def test_whichever_statement_fails_nothing_is_half_written(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers.migrated_sqlite(tmp_path / "books.db")
+    books = Books(f"sqlite:///{tmp_path / 'books.db'}")
+    user_id = books.add_user({REQUESTS: 1000})
+    real = books.database.in_one_go
+
+    class Failing:
+        """Fails at its n-th statement, and at all that follow, as on a disk that does."""
+
+        def __init__(self, on: Any, left: int) -> None:
+            self._on, self.dialect, self.left = on, on.dialect, left
+
+        def exec_driver_sql(self, statement: str, parameters: Any = None, /) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise sqlite3.OperationalError("disk I/O error")
+            return self._on.exec_driver_sql(statement, parameters)
+
+    for number in range(4):
+        old = entry(user_id)
+        assert books.rounds.reserve(old) is None
+        before = books.rows()
+        deeds = [Settling(bill(old)), Reserving(entry(user_id))]
+
+        monkeypatch.setattr(books.database, "in_one_go", lambda work, n=number: real(lambda on: work(Failing(on, n))))
+        books.write(*deeds)
+        assert [type(deed.error) for deed in deeds] == [Unavailable, Unavailable]
+        assert books.rows() == before
+
+        monkeypatch.setattr(books.database, "in_one_go", real)
+        assert books.rounds.settle(bill(old))
+    assert books.held(user_id) == Amounts()
+    assert books.used(user_id).requests == 4
+    books.database.engine.dispose()
 
 
 def error_of(call: Callable[[], Any]) -> Exception | None:
