@@ -19,8 +19,10 @@ from typing import Any  # noqa: E402
 import gevent  # noqa: E402
 from gevent.pool import Pool  # noqa: E402
 from gevent.server import StreamServer  # noqa: E402
+from gunicorn.http import wsgi  # noqa: E402
 from gunicorn.workers.ggevent import GeventWorker  # noqa: E402
 
+from api.sending import Response  # noqa: E402
 from config import ConfigurationError, load_settings  # noqa: E402
 from telemetry import folder  # noqa: E402
 
@@ -34,6 +36,9 @@ _SAVE_RESERVE_S = 5  # the arbiter kills at graceful_timeout; what must be saved
 _HEAR_OUT_S = 0.5  # a request that nobody has refused yet is not refused for a restart
 _CTRL_C = {signal.SIGINT, signal.SIGQUIT}
 _LAST_REQUESTS_S = 2  # requests that still run when no generation does any more
+
+
+wsgi.Response = Response  # there is no setting for it
 
 
 class _Address:
