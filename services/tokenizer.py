@@ -1,6 +1,8 @@
 """Counting tokens without a network."""
 
+import hashlib
 import re
+from collections import OrderedDict
 from functools import cache
 from typing import Any, Literal
 
@@ -14,6 +16,8 @@ _CJK = re.compile(f"[{_CJK_RANGES}]")
 _WORD = re.compile(rf"[A-Za-z]+|\d{{1,3}}|[^\sA-Za-z\d{_CJK_RANGES}]{{1,2}}")
 _TOKENS_PER_CJK = 0.85
 _LETTERS_PER_EXTRA_TOKEN = 12
+_LONG = 256  # characters: what is shorter is counted sooner than looked up
+_REMEMBERED = 20_000  # counts of long texts, some 100 bytes each
 
 
 class Tokenizer:
@@ -26,9 +30,20 @@ class Tokenizer:
 
     def __init__(self, mode: Literal["precise", "heuristic"]) -> None:
         self._precise = mode == "precise"
+        self._counts: OrderedDict[bytes, int] = OrderedDict()  # by digest, the one that was asked for last at the end
 
     def count(self, text: str) -> int:
-        """The number of tokens in ``text``."""
+        """The number of tokens in ``text``. That of a long one is remembered: histories are sent again and again."""
+        if len(text) < _LONG:
+            return self._count(text)
+        digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+        known = self._counts.pop(digest, None)
+        self._counts[digest] = found = self._count(text) if known is None else known
+        if len(self._counts) > _REMEMBERED:
+            self._counts.popitem(last=False)
+        return found
+
+    def _count(self, text: str) -> int:
         if not text:
             return 0
         vocabulary = _o200k() if self._precise else None

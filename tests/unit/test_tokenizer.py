@@ -71,3 +71,24 @@ def test_strange_input_is_counted_like_any_other(mode: str, text: str) -> None:
     count = Tokenizer(mode).count(text)  # type: ignore[arg-type]
 
     assert 0 < count <= len(text.encode())
+
+
+def test_a_long_text_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr("services.tokenizer.estimate", lambda text: counted.append(text) or len(counted))
+    heuristic = Tokenizer("heuristic")
+    one, other = "one " * 100, "two " * 100
+
+    assert [heuristic.count(text) for text in (one, other, one, "".join(list(one)))] == [1, 2, 1, 1]
+    assert counted == [one, other]
+
+
+def test_counts_that_were_not_asked_for_lately_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr("services.tokenizer.estimate", lambda text: counted.append(text) or len(counted))
+    monkeypatch.setattr("services.tokenizer._REMEMBERED", 2)
+    heuristic, (one, two, three) = Tokenizer("heuristic"), (f"{name} " * 100 for name in ("one", "two", "three"))
+    for text in (one, two, one, three, one, two):
+        heuristic.count(text)
+
+    assert counted == [one, two, three, two]
