@@ -52,36 +52,6 @@ class _Address:
         return self._name
 
 
-class _Client:
-    """The socket of one request's client: the head of an answer goes out together with what follows it."""
-
-    def __init__(self, sock: Any) -> None:
-        self._socket = sock
-        self._head: bytes | None = None
-        self._begun = False
-
-    def sendall(self, data: bytes) -> None:
-        """Send ``data``; the first of it, which is the head, waits for more or for :meth:`flush`."""
-        if not self._begun:
-            self._begun, self._head = True, data
-            return
-        if self._head is not None:
-            data, self._head = self._head + data, None
-        sent = self._socket.send(data)  # nearly always all of it
-        if sent < len(data):
-            self._socket.sendall(memoryview(data)[sent:])
-
-    def flush(self) -> None:
-        """Send the head of an answer without a body."""
-        if self._head is not None:
-            head, self._head = self._head, None
-            self._socket.sendall(head)
-
-    def __getattr__(self, name: str) -> Any:
-        self.flush()
-        return getattr(self._socket, name)
-
-
 class DrainingWorker(GeventWorker):
     """A worker that lets its generations end, or saves what they have, before it goes.
 
@@ -143,15 +113,13 @@ class DrainingWorker(GeventWorker):
         while self._requests and not self._forced and time.monotonic() < give_up:
             self._beat()
 
-    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+    def handle_request(self, *args: Any) -> Any:
         """Count the requests that run now."""
         self._requests += 1
-        client = _Client(sock)
         try:
-            return super().handle_request(listener_name, req, client, addr)
+            return super().handle_request(*args)
         finally:
             self._requests -= 1
-            client.flush()
 
     def handle_exit(self, sig: int, _frame: Any) -> None:
         """SIGTERM, SIGINT and SIGQUIT all drain; a second one hurries.

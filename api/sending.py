@@ -59,9 +59,14 @@ class Response(wsgi.Response):  # type: ignore[misc]  # theirs has no types
             super()._emit_body(data)
             return
         head, self._head = self._head, b""
-        util.write(self.sock, head + (b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data))
+        self._send(head + (b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data))
 
     def _send_head(self) -> None:
         if self._head:
             head, self._head = self._head, b""
-            util.write(self.sock, head)
+            self._send(head)
+
+    def _send(self, data: bytes) -> None:
+        sent = self.sock.send(data)  # nearly always all of it, and in fewer steps than by sendall
+        if sent < len(data):
+            self.sock.sendall(memoryview(data)[sent:])

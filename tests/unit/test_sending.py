@@ -11,10 +11,15 @@ from api.sending import Response
 
 
 class Wire:
-    """Remembers each piece that is sent."""
+    """Remembers each piece that is sent. ``room``: how much of one it takes at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 1_000_000) -> None:
         self.sent: list[bytes] = []
+        self.room = room
+
+    def send(self, data: bytes) -> int:
+        self.sent.append(data[: self.room])
+        return len(self.sent[-1])
 
     def sendall(self, data: bytes) -> None:
         self.sent.append(data)
@@ -78,6 +83,16 @@ def test_a_large_piece_is_not_copied() -> None:
 
     assert head.endswith(b"\r\n\r\n")
     assert piece is body
+
+
+def test_what_does_not_fit_at_once_follows() -> None:
+    wire = Wire(room=10)
+    made = response(wire)
+    made.start_response("200 OK", [("Content-Length", "5")])
+    made.write(b"hello")
+
+    assert len(wire.sent[0]) == 10
+    assert b"".join(wire.sent).endswith(b"\r\n\r\nhello")
 
 
 def test_no_more_is_sent_than_the_length_that_was_told() -> None:
