@@ -30,15 +30,15 @@ class BudgetRepository(Generic[_Row]):
 
     def exists(self, of: str) -> bool:
         """Whether anybody counts what this one uses."""
-        return self._statements.exists.on(self._transaction.connection, {"of": of}).fetchall() != []
+        return bool(self._statements.exists.on(self._transaction.plain, {"of": of}).fetchall())
 
     def hold(self, of: str, most: Amounts, moment: datetime) -> bool:
         """Keep so much aside; false, and nothing kept, if any limit does not allow it."""
-        return self._statements.hold.on(self._transaction.connection, holding(of, most, moment)).rowcount == 1
+        return self._statements.hold.on(self._transaction.plain, holding(of, most, moment)).rowcount == 1
 
     def settle(self, of: str, held: Amounts, used: Amounts, moment: datetime) -> None:
         """Give back what was held, and count what was used in the windows of ``moment``."""
-        self._statements.settle.on(self._transaction.connection, settling(of, held, used, moment))
+        self._statements.settle.on(self._transaction.plain, settling(of, held, used, moment))
 
     def limit(self, of: str, limits: Limits, moment: datetime) -> None:
         """Set all limits anew; those that are left out are none. What was used before stays counted."""

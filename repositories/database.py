@@ -14,6 +14,7 @@ from domain.errors import AppError, StorageFull, Unavailable
 from domain.observer import NOBODY, Observer
 from repositories import database_errors, idle_connections, sqlite
 from repositories.database_watch import DatabaseWatch
+from repositories.plain import PlainConnection
 from repositories.prepared import Executes
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ class Database:
         if self._watch is None:
             return self._in_one_hop(work)
         with self.transaction(writes=True) as connection:
-            result = work(connection)
+            result = work(PlainConnection(connection))
             connection.commit()
         return result
 

@@ -23,13 +23,13 @@ class LedgerRepository:
 
     def add(self, entry: Entry) -> None:
         """Reserve a row."""
-        ledger_statements.insert(self._transaction.connection, [reserved_row(entry)])
+        ledger_statements.insert(self._transaction.plain, [reserved_row(entry)])
 
     def settle(self, bill: Bill) -> bool:
         """Change a reserved row for good, and add those of further attempts; false if somebody else has done so."""
-        if not ledger_statements.settle(self._transaction.connection, [bill]):
+        if not ledger_statements.settle(self._transaction.plain, [bill]):
             return False
-        ledger_statements.insert(self._transaction.connection, further_rows(bill))
+        ledger_statements.insert(self._transaction.plain, further_rows(bill))
         return True
 
     def reserved(self, generation_id: str, kind: str) -> Entry | None:

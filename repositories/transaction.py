@@ -5,12 +5,15 @@ from functools import cached_property
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from repositories.plain import PlainConnection
+
 
 class Transaction:
-    """A connection, and the ORM's session over it for those who ask: what every turn does goes without."""
+    """A connection, plain for what every request does; and the ORM's session over it for those who ask."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
+        self.plain = PlainConnection(connection)
 
     @cached_property
     def session(self) -> Session:

@@ -219,7 +219,7 @@ class TurnRepository:
     """Every query for a user has the owner in its WHERE."""
 
     def __init__(self, transaction: Transaction) -> None:
-        self._connection = transaction.connection
+        self._connection = transaction.plain
 
     # Before a turn
 

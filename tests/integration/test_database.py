@@ -5,17 +5,22 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
 
-from domain.errors import Unavailable
+from domain.errors import Conflict, Unavailable
 from models import StampEntity
 from repositories.database import Database, engine_options
+from repositories.plain import PlainConnection
+from repositories.prepared import Prepared
 from repositories.unit_of_work import unit_of_work_on
 from tests.servers import DATABASE_SERVERS, DatabaseServer, Servers
 
 NAME = "routes"
+ADD = Prepared(sa.insert(cast("sa.Table", StampEntity.__table__)))
 
 
 def open_database(url: str) -> Database:
@@ -74,6 +79,44 @@ def test_entities_that_were_changed_are_written_with_the_commit(database: Databa
         uow.commit()
 
     assert number(database) == 4711
+
+
+def test_what_is_taken_is_a_conflict(database: Database) -> None:
+    row = {"name": NAME, "number": 1}
+    for rows in (row, [row, row | {"name": "another"}]):
+        with pytest.raises(Conflict), database.transaction(writes=True) as connection:
+            ADD.on(PlainConnection(connection), rows)
+
+    assert number(database) != 1
+
+
+def test_a_server_that_goes_away_in_the_middle_is_unavailable(own_server: DatabaseServer) -> None:
+    database = open_database(own_server.migrated_database())
+    with pytest.raises(Unavailable), database.transaction(writes=True) as connection:
+        plain = PlainConnection(connection)
+        own_server.stop()
+        ADD.on(plain, {"name": "another", "number": 1})
+    own_server.start()
+
+    assert number(database) >= 0
+
+    database.engine.dispose()
+
+
+def test_a_connection_whose_answer_nobody_waited_for_is_not_used_again(own_server: DatabaseServer) -> None:
+    database = open_database(own_server.migrated_database())
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), database.transaction(writes=True) as connection:
+        plain, driver = PlainConnection(connection), connection.connection.dbapi_connection
+        plain._driver = SimpleNamespace(cursor=lambda: SimpleNamespace(execute=interrupt))
+        ADD.on(plain, {"name": "another", "number": 1})
+
+    with database.transaction(writes=False) as connection:
+        assert connection.connection.dbapi_connection is not driver
+    database.engine.dispose()
 
 
 def test_a_server_that_was_restarted_costs_nobody_an_error(own_server: DatabaseServer) -> None:

@@ -14,6 +14,8 @@ from domain.generation import EndReason
 from domain.usage import Usage
 from models import LedgerEntity, db
 from repositories.ledger_statements import entry_of
+from repositories.plain import PlainConnection
+from repositories.prepared import Result
 from services.charges import Charge
 from services.ledger import Hold
 from tests.actors import Actor, add_user, ok, set_up
@@ -370,13 +372,20 @@ def test_what_is_billed_is_what_the_provider_says(app: OpenAPI, admin: Actor, pr
 
 
 @pytest.mark.parametrize("budgeted", [False, True])
-def test_a_turns_books_take_few_statements(app: OpenAPI, admin: Actor, budgeted: bool) -> None:
+def test_a_turns_books_take_few_statements(
+    app: OpenAPI, admin: Actor, monkeypatch: pytest.MonkeyPatch, budgeted: bool
+) -> None:
     if budgeted:
         ok(admin.put(f"/api/v1/users/{admin.id}/budgets", {"day": {"requests": 100}}))
     session_id = chat(admin, "hello")["session_id"]
     statements: list[str] = []
-    with app.app_context():
-        sa.event.listen(db.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    execute = PlainConnection.exec_driver_sql
+
+    def note(connection: PlainConnection, statement: str, *parameters: Any) -> Result:
+        statements.append(statement)
+        return execute(connection, statement, *parameters)
+
+    monkeypatch.setattr(PlainConnection, "exec_driver_sql", note)
 
     chat(admin, "hello again", session_id)
 
