@@ -1,7 +1,6 @@
 """What every adapter is: its configuration, its contract, and the call that can be aborted at any moment."""
 
 import re
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -43,22 +42,20 @@ class UpstreamCall:
         self._last_delta: float | None = None
         self._idle = deadlines.idle
         self._shut: Callable[[], None] | None = None
-        self._lock = threading.Lock()
 
     def on_abort(self, shut: Callable[[], None]) -> None:
-        """Register how to end the I/O that is under way; called at once if the call is already aborted."""
-        with self._lock:
-            self._shut = shut
-            aborted = self.aborted
-        if aborted:
+        """Register how to end the I/O that is under way; called at once if the call is already aborted.
+
+        Without a lock: each side writes before it reads what the other one writes. So ``shut`` may be called twice.
+        """
+        self._shut = shut
+        if self.aborted:
             shut()
 
     def abort(self) -> None:
         """End the call: the upstream socket is shut, whatever the call waits for."""
-        with self._lock:
-            self.aborted = True
-            shut = self._shut
-        if shut is not None:
+        self.aborted = True
+        if (shut := self._shut) is not None:
             shut()
 
     def mark_delta(self) -> None:

@@ -26,7 +26,7 @@ class Body:
         self._ahead = ahead
         self._receive = receive
         self._length = None if chunked else length
-        self._read: Callable[[bytes], bytes] = self._unchunk if chunked else self._count
+        self._chunked = chunked
         self._chunk_left = 0  # of the chunk under way, its line end included
         self._line = b""  # the beginning of a line of the framing
         self._in_trailer = False
@@ -40,12 +40,12 @@ class Body:
             wire, self._ahead = self._ahead or self._receive(), b""
             if not wire:
                 self._end_of_connection()
-            elif content := self._read(wire):
+            elif content := self._unchunk(wire) if self._chunked else self._count(wire):
                 return content
         return b""
 
     def _end_of_connection(self) -> None:
-        if self._length is not None or self._read == self._unchunk:
+        if self._length is not None or self._chunked:
             raise IncompleteRead(b"")
         self.complete = True
 
@@ -61,19 +61,18 @@ class Body:
     def _unchunk(self, wire: bytes) -> bytes:
         if self._line:
             wire, self._line = self._line + wire, b""
-        contents = []
+        contents: list[bytes] = []
         at, end = 0, len(wire)
         while at < end and not self.complete:
-            if not self._chunk_left and not self._in_trailer and (stop := _whole_chunk(wire, at)):
-                contents.append(wire[wire.find(b"\n", at) + 1 : stop - _LINE_END])
-                at = stop
-            elif self._chunk_left:
+            if self._chunk_left:
                 stop = at + self._chunk_left
                 contents.append(wire[at : max(at, stop - _LINE_END)])
                 self._chunk_left = max(0, stop - end)
                 at = min(stop, end)
-            else:
+            elif self._in_trailer or (stop := _whole_chunks(wire, at, contents)) == at:
                 at = self._framing_line(wire, at)
+            else:
+                at = stop
         self.surplus = at < end
         return contents[0] if len(contents) == 1 else b"".join(contents)
 
@@ -104,15 +103,20 @@ class Body:
         self._chunk_left = size + _LINE_END if size else 0
 
 
-def _whole_chunk(wire: bytes, at: int) -> int:
-    """Where the chunk at that place ends, if all of it is there and it is plainly said; else 0."""
-    stop = wire.find(b"\r\n", at, at + _PLAIN_SIZE)
-    digits = wire[at:stop]
-    if stop < 0 or not digits.isalnum():
-        return 0
-    try:
-        size = int(digits, 16)
-    except ValueError:
-        return 0
-    end = stop + _LINE_END + size + _LINE_END
-    return end if size and end <= len(wire) else 0
+def _whole_chunks(wire: bytes, at: int, contents: list[bytes]) -> int:
+    """Take the chunks from that place on that are all there and plainly said; gives the place behind them."""
+    while True:
+        stop = wire.find(b"\r\n", at, at + _PLAIN_SIZE)
+        digits = wire[at:stop]
+        if stop < 0 or not digits.isalnum():
+            return at
+        try:
+            size = int(digits, 16)
+        except ValueError:
+            return at
+        begin = stop + _LINE_END
+        end = begin + size
+        if not size or end + _LINE_END > len(wire):
+            return at
+        contents.append(wire[begin:end])
+        at = end + _LINE_END

@@ -76,7 +76,7 @@ class OpenAIAdapter(HttpAdapter):
 
     def _whole(self, body: bytes, call: UpstreamCall, *, wire: bool) -> Iterator[Delta]:
         deltas = list(Answer(self.failures, call.expect_end, wire=wire).deltas([[ServerEvent("message", body)]]))
-        if not any(isinstance(delta, Finish) for delta in deltas):
+        if not deltas or not isinstance(deltas[-1], Finish):
             raise self.failures.garbage("neither a stream nor a chat completion")
         yield from deltas
 

@@ -76,7 +76,8 @@ class Transport:
         closes the connection; leaving normally gives the last bytes a moment to arrive, so that it can be kept.
         """
         request = self._request("POST", path, body, _EVENT_STREAM, headers)
-        with self._answer(request, call) as answer:
+        with _Lent(self._exchange(request, call), self._idle) as answer:
+            self._check(answer)
             self._check_stream(answer)
             yield self._pieces(answer.body, call, self._max_answer_bytes)
             answer.hurry(_DRAIN_SECONDS)
@@ -93,7 +94,8 @@ class Transport:
     ) -> bytes:
         """The whole body of an answer of at most ``limit`` bytes, which should be JSON. Raises a ProviderError."""
         request = self._request(method, path, body, "application/json", headers)
-        with self._answer(request, call) as answer:
+        with _Lent(self._exchange(request, call), self._idle) as answer:
+            self._check(answer)
             return b"".join(self._pieces(answer.body, call, limit))
 
     def close(self) -> None:
@@ -111,16 +113,6 @@ class Transport:
         own = {"accept": accept} if body is None else {"accept": accept, "content-type": "application/json"}
         given = _lower(headers) if headers else {}
         return _Request(method, self._path + path, {**own, **self._headers, **given}, body)
-
-    @contextmanager
-    def _answer(self, request: "_Request", call: UpstreamCall) -> Iterator[Answer]:
-        answer = self._exchange(request, call)
-        try:
-            self._check(answer)
-            yield answer
-        finally:
-            if answer.finish():
-                self._idle.push(answer.connection)
 
     def _exchange(self, request: "_Request", call: UpstreamCall) -> Answer:
         if kept := self._idle.pop():
@@ -175,6 +167,23 @@ class _Request:
 
     def head(self) -> bytes:
         return request_head(self.method, self.target, self.headers, None if self.body is None else len(self.body))
+
+
+class _Lent:
+    """An answer while it is read. At its end its connection is kept for the next one, if it can take any."""
+
+    __slots__ = ("_answer", "_idle")
+
+    def __init__(self, answer: Answer, idle: IdleConnections) -> None:
+        self._answer = answer
+        self._idle = idle
+
+    def __enter__(self) -> Answer:
+        return self._answer
+
+    def __exit__(self, *_: object) -> None:
+        if self._answer.finish():
+            self._idle.push(self._answer.connection)
 
 
 class _HungUpError(Exception):

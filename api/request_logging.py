@@ -90,7 +90,7 @@ class _Account:
         now = time.perf_counter()
         seconds, first_byte_s = now - self._started, (self._first_byte or now) - self._started
         if self._answer is not None:
-            self._fields |= _told(self._answer)
+            self._fields.update(_told(self._answer))
         log.info("request", **self._fields, duration_ms=round(seconds * 1000, 2), ttft_ms=round(first_byte_s * 1000, 2))
         told = first_byte_s if self.is_stream else None
         self._observer.request_ended(
@@ -98,7 +98,7 @@ class _Account:
         )
 
 
-def _told(answer: Completion | Performance) -> dict[str, str | None]:
+def _told(answer: Completion | Performance) -> dict[str, str | float | None]:
     """What of an answer that nothing is stored of is for the log."""
     return {
         "generation_id": answer.id,
@@ -106,6 +106,7 @@ def _told(answer: Completion | Performance) -> dict[str, str | None]:
         "targets": answer.upstream.route,
         "end_reason": answer.end_reason,
         "error_code": answer.error.error_code if answer.error else None,
+        **answer.upstream.times,
     }
 
 

@@ -267,6 +267,7 @@ class GenerationRunner:
             status=outcome.status,
             end_reason=outcome.end_reason,
             error_code=outcome.error.error_code if outcome.error else None,
+            **live.upstream.times,
         )
 
     def _close_log(self, live: Live) -> None:

@@ -169,7 +169,8 @@ class _Turn:
             attempt.ms = (self._upstream.now() - started) * 1000
             if attempt.outcome != "answered":
                 attempt.output = self._splice.said
-            _write_log(attempt)
+            if attempt.outcome != "answered" or attempt.probe or len(self._handle.attempts) > 1:
+                _write_log(attempt)
             self._upstream.observer.attempt_ended(self._handle.last_end)
 
     def _deltas_of(self, attempt: Attempt, admission: Admission, started: float) -> Iterator[Delta]:

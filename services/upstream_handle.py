@@ -54,34 +54,31 @@ class UpstreamHandle:
     def __init__(self) -> None:
         self.trace: list[Attempt | Passed] = []
         self.answering: Attempt | None = None  # whose text the answer is, or who was asked last
-        self._stopped = threading.Event()
+        self.stopped = False  # whether it was told to end
+        # Both are set before ``stopped`` is read, and read after it is set: so nobody needs a lock.
         self._call: UpstreamCall | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was told to end."""
-        return self._stopped.is_set()
+        self._waiting: threading.Event | None = None
 
     def stop(self) -> None:
         """End it: the current socket is shut, a wait is over, and no other call begins."""
-        with self._lock:
-            self._stopped.set()
-            call = self._call
-        if call is not None:
+        self.stopped = True
+        if (waiting := self._waiting) is not None:
+            waiting.set()
+        if (call := self._call) is not None:
             call.abort()
 
     def wait(self, seconds: float) -> bool:
         """Wait, unless or until it is stopped; whether it is."""
-        return self._stopped.wait(seconds) if seconds > 0 else self.stopped
+        if seconds > 0:
+            self._waiting = waiting = threading.Event()
+            if not self.stopped:
+                waiting.wait(seconds)
+        return self.stopped
 
     def begin_call(self, deadlines: Deadlines) -> UpstreamCall:
         """The call of the next attempt, which takes the place of the last one's; aborted already if this is stopped."""
-        call = UpstreamCall(deadlines)
-        with self._lock:
-            self._call = call
-            stopped = self.stopped
-        if stopped:
+        self._call = call = UpstreamCall(deadlines)
+        if self.stopped:
             call.abort()
         return call
 
@@ -111,6 +108,15 @@ class UpstreamHandle:
     def upstream_ms(self) -> float:
         """Milliseconds spent at providers and in the waits between attempts."""
         return sum(attempt.ms + attempt.waited_ms for attempt in self.attempts)
+
+    @property
+    def times(self) -> dict[str, float | None]:
+        """For the log: the same, and what the answer's first word took."""
+        first_token_ms = self.answering.first_token_ms if self.answering is not None else None
+        return {
+            "upstream_ms": round(self.upstream_ms, 1),
+            "first_token_ms": first_token_ms and round(first_token_ms, 1),
+        }
 
 
 def _end_of(attempt: Attempt, before: Sequence[Attempt]) -> AttemptEnd:
