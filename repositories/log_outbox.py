@@ -1,6 +1,5 @@
 """What this worker has to tell Redis: one thread sends what all its logs have to say in one go."""
 
-import hashlib
 import threading
 import time
 from collections import deque
@@ -28,7 +27,6 @@ _MOST_LOGS = 500  # in one go, and likewise:
 _MOST_POSTS = 1000
 _MAX_LOG_BYTES = 4 * 1024 * 1024
 _LAST_S = 2.0  # for what is left at the end
-_SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
 
 _Verdict = tuple[int, int, int]  # as the script tells it
 _encode, _decode = msgspec.msgpack.encode, msgspec.msgpack.Decoder(list[_Verdict]).decode
@@ -161,14 +159,22 @@ class Outbox:
         loads = self._next_loads()
         posts = list(islice(self._posts, _MOST_POSTS))
         try:
-            verdicts = self._link.call(lambda client: _deliver(client, self._worker, loads, posts))
-            for load, verdict in zip(loads, verdicts, strict=True):
+            for load, verdict in zip(loads, self._deliver(loads), strict=True):
                 self._note(load, *verdict)
+            if posts:  # after the logs: who hears of one finds it
+                self._link.call(lambda client: _carry_out(client, posts))
         except Exception:
             self._wait_again(loads)  # whatever has arrived is not stored twice
             raise
         for _ in posts:
             self._posts.popleft()
+
+    def _deliver(self, loads: Sequence[_Load]) -> Sequence[_Verdict]:
+        if not loads:
+            return ()
+        names = [SIGNALS, *chain.from_iterable(load.keys for load in loads)]
+        (told,) = self._link.ask(APPEND, [(names, (_encode([load.arguments for load in loads]), self._worker))])
+        return _decode(told)
 
     def _next_loads(self) -> list[_Load]:
         loads, size = list[_Load](), 0
@@ -222,19 +228,8 @@ def _load(generation_id: str, entry: _Log) -> _Load:
     return _Load(generation_id, entry, events, size, "end" if ended and is_all else "")
 
 
-def _deliver(client: redis.Redis, worker: str, loads: Sequence[_Load], posts: Sequence[Post]) -> Sequence[_Verdict]:
-    """The verdicts on the loads. Posts come after them: who hears of a log finds it."""
+def _carry_out(client: redis.Redis, posts: Sequence[Post]) -> None:
     with client.pipeline(transaction=False) as pipe:
-        if loads:
-            names = [SIGNALS, *chain.from_iterable(load.keys for load in loads)]
-            pipe.evalsha(_SHA, len(names), *names, _encode([load.arguments for load in loads]), worker)
         for post in posts:
             post(pipe)
-        answers = pipe.execute(raise_on_error=False)
-    if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
-        client.script_load(APPEND)
-        return _deliver(client, worker, loads, ())
-    for answer in answers:
-        if isinstance(answer, redis.RedisError):
-            raise answer
-    return _decode(answers[0]) if loads else []
+        pipe.execute()

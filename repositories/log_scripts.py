@@ -8,6 +8,8 @@ hash: ``owner``, the only one who may write, and ``stop`` once somebody wants th
 signal to all workers.
 """
 
+from repositories.redis_link import Script
+
 SIGNALS = "unichat:signals"
 SIGNALS_KEPT = 10_000  # more than come while a reader is between two reads
 FOLLOWED_MS = 60_000
@@ -40,7 +42,7 @@ end
 # follow it know of the turn), and events, one a line; all in MessagePack. Then the worker.
 # -> of each log verdict, number of the newest event there, and whether a stop is wanted; likewise
 STORED, GAP, FENCED = 0, 1, 2
-APPEND = (
+APPEND = Script(
     """
 local function append(log, meta, followed, owner, first, closes, session, events)
   local known = redis.call('HMGET', meta, 'owner', 'stop')
