@@ -28,6 +28,7 @@ class Seen:
 
     since: float = float("inf")
     latencies: list[float] = field(default_factory=list)
+    all_answers: int = 0  # from the very beginning
     first_events: list[float] = field(default_factory=list)
     events: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -98,11 +99,13 @@ class Client(asyncio.Protocol):
 
     def _answered(self, data: bytes) -> None:
         now, seen = time.perf_counter(), self._seen
+        seen.all_answers += 1
         if self._asked_at >= seen.since or self._once:
             status = self._head[9:12].decode()
             seen.statuses[status] += 1
-            seen.latencies.append(now - self._asked_at)
-            if status != "200":
+            if status == "200":
+                seen.latencies.append(now - self._asked_at)
+            else:
                 seen.example = seen.example or (self._head + data).decode(errors="replace")[:600]
             if self._first_event_at:
                 seen.first_events.append(self._first_event_at - self._asked_at)
@@ -153,6 +156,7 @@ def _report(seen: Seen, seconds: float, busy_s: float, unfinished: int) -> dict[
     return {
         "seconds": seconds,
         "answers": len(seen.latencies),
+        "all_answers": seen.all_answers,
         "per_second": len(seen.latencies) / seconds,
         "events_per_second": seen.events / seconds,
         "events": seen.events,

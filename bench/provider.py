@@ -13,6 +13,7 @@ import json
 import re
 from collections import defaultdict
 
+EVENTS = 50  # of an answer, where the request does not say
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _PACE = re.compile(rb"pace_ms=(\d+)")
 _EVENTS = re.compile(rb"events=(\d+)")
@@ -168,7 +169,7 @@ def main() -> None:
     """Read the command line, and serve."""
     parser = argparse.ArgumentParser(prog="python -m bench.provider", description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--events", type=int, default=50)
+    parser.add_argument("--events", type=int, default=EVENTS)
     options = parser.parse_args()
     asyncio.run(serve(options.port, options.events))
 

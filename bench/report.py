@@ -1,44 +1,83 @@
-"""The figures of a run as a table and as a picture."""
+"""The figures of a run, and the tables of them."""
 
-from collections.abc import Iterator
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from bench.gateways import Gateway
 from bench.machine import commit, shape
+from bench.provider import EVENTS
 from bench.scenarios import Figures, Scenario
 
 _BUSY = 0.85  # of a core: who is busier than this may be what was measured
+_OTHERS = {"LiteLLM proxy": "x LiteLLM", "Portkey gateway": "x Portkey"}
+_BEGIN = "<!-- python -m bench --write: from here -->"
+_END = "<!-- to here -->"
 
 
 @dataclass
 class Report:
-    """What was measured, gateway by gateway."""
+    """What was measured: of each scenario and gateway the rounds, one after the other."""
 
     gateways: dict[str, Figures] = field(default_factory=dict)
-    figures: dict[str, dict[str, Figures]] = field(default_factory=dict)  # scenario -> gateway -> figures
+    rounds: dict[str, dict[str, list[Figures]]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
 
     def begin(self, gateway: Gateway) -> None:
-        """A gateway is ready."""
-        memory, version = gateway.memory_mb(), gateway.version
-        self.gateways[gateway.name] = {"version": version, "ready_s": gateway.ready_s, "idle_mb": memory}
+        """A gateway is ready: the first time counts."""
+        if gateway.workers == 1 and gateway.name not in self.gateways:
+            facts = {"version": gateway.version, "ready_s": gateway.ready_s, "idle_mb": gateway.memory_mb()}
+            self.gateways[gateway.name] = facts
 
     def add(self, gateway: Gateway, scenario: Scenario, figures: Figures) -> None:
         """One measurement."""
         self.titles[scenario.name] = scenario.title
-        self.figures.setdefault(scenario.name, {})[gateway.name] = figures
-        print(f"{gateway.name}: {scenario.title}: {figures['per_second']:.0f}/s", flush=True)
+        self.rounds.setdefault(scenario.name, {}).setdefault(gateway.name, []).append(figures)
+        each = f", {figures['cpu_ms_each']:.2f} ms of CPU each" if gateway.pid else ""
+        print(f"{gateway.name}: {scenario.title}: {figures['per_second']:.0f}/s{each}", flush=True)
+
+    @property
+    def figures(self) -> dict[str, dict[str, Figures]]:
+        """Of each scenario and gateway, the medians of the rounds."""
+        return {
+            scenario: {name: _median(rounds) for name, rounds in by_gateway.items()}
+            for scenario, by_gateway in self.rounds.items()
+        }
 
     def as_json(self) -> dict[str, Any]:
         """Everything."""
-        return {"run": run(), "gateways": self.gateways, "figures": self.figures}
+        return {"run": run(), "gateways": self.gateways, "figures": self.figures, "rounds": self.rounds}
+
+
+def _median(rounds: Sequence[Figures]) -> Figures:
+    first = rounds[0]
+    made: Figures = {"statuses": sum((Counter(one["statuses"]) for one in rounds), Counter())}
+    for name, value in first.items():
+        if name == "statuses":
+            continue
+        if isinstance(value, dict):
+            parts = [one[name] for one in rounds if one[name]]
+            made[name] = {key: statistics.median(one[key] for one in parts) for key in (parts[0] if parts else {})}
+        elif isinstance(value, int | float):
+            made[name] = statistics.median(one[name] for one in rounds)
+        else:
+            made[name] = next((one[name] for one in rounds if one[name]), value)
+    return made
 
 
 def run() -> dict[str, str]:
     """When, of what, and where."""
     return {"date": datetime.now(UTC).date().isoformat(), "commit": commit(), "machine": shape()}
+
+
+def put_into(page: str, text: str) -> str:
+    """The page with these tables in the place of those that an earlier run has put there, or at its end."""
+    before, _, rest = page.partition(_BEGIN)
+    after = rest.partition(_END)[2] if rest else "\n"
+    return f"{before.rstrip()}\n\n{_BEGIN}\n\n{text}\n{_END}{after}".lstrip()
 
 
 def table(report: Report) -> str:
@@ -59,44 +98,61 @@ def _lines(report: Report) -> Iterator[str]:
         yield ""
         yield f"**{report.titles[scenario]}**"
         yield ""
-        yield from _streams_table(by_gateway) if scenario == "open" else _loop_table(by_gateway)
+        yield from (
+            _streams_table(by_gateway) if "streams" in next(iter(by_gateway.values())) else _loop_table(by_gateway)
+        )
 
 
 def _loop_table(by_gateway: dict[str, Figures]) -> Iterator[str]:
-    others = [figures["per_second"] for name, figures in by_gateway.items() if name.startswith("LiteLLM")]
-    base = by_gateway.get("direct", {}).get("latency_ms", {}).get("p50")
-    yield "| gateway | answers/s | events/s | p50 | p95 | p99 | first event | added | CPU each | x LiteLLM | notes |"
-    yield "|" + "---|" * 11
+    base = by_gateway.get("direct", {}).get("latency_ms", {})
+    others = {name: title for name, title in _OTHERS.items() if by_gateway.get(name, {}).get("answers")}
+    streamed = any(figures["events"] for figures in by_gateway.values())
+    heads = ["gateway", "answers/s", "p50", "p95", "p99", "added p50", "added p99", "CPU each"]
+    heads += ["events/s", "first event", "CPU per event"] if streamed else []
+    yield f"| {' | '.join([*heads, *others.values(), 'notes'])} |"
+    yield "|" + "---|" * (len(heads) + len(others) + 1)
     for name, figures in by_gateway.items():
-        latency, first = figures["latency_ms"], figures["first_event_ms"]
-        cpu_ms = 1000 * figures["gateway_busy"] / figures["per_second"] if figures["per_second"] else 0
+        latency, is_gateway = figures["latency_ms"], name != "direct"
         cells = [
             name,
             f"{figures['per_second']:,.0f}",
-            f"{figures['events_per_second']:,.0f}" if figures["events"] else "",
-            *(f"{latency[cut]:.1f} ms" if latency else "" for cut in ("p50", "p95", "p99")),
-            f"{first['p50']:.1f} ms" if first else "",
-            f"{latency['p50'] - base:.1f} ms" if base and latency and name != "direct" else "",
-            f"{cpu_ms:.2f} ms" if name != "direct" else "",
-            f"{figures['per_second'] / others[0]:.1f}" if others and name != "direct" else "",
+            *(_ms(latency.get(cut)) for cut in ("p50", "p95", "p99")),
+            *(_ms(latency[cut] - base[cut] if is_gateway and base and latency else None) for cut in ("p50", "p99")),
+            f"{figures['cpu_ms_each']:.2f} ms" if is_gateway else "",
+            *(_event_cells(figures, is_gateway=is_gateway) if streamed else ()),
+            *(_times(figures, by_gateway[other]) if is_gateway else "" for other in others),
             "; ".join(_notes(name, figures)),
         ]
         yield f"| {' | '.join(cells)} |"
+
+
+def _event_cells(figures: Figures, *, is_gateway: bool) -> Iterator[str]:
+    yield f"{figures['events_per_second']:,.0f}"
+    yield _ms(figures["first_event_ms"].get("p50"))
+    yield f"{1000 * figures['cpu_ms_each'] / EVENTS:.0f} µs" if is_gateway else ""
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} ms"
+
+
+def _times(figures: Figures, other: Figures) -> str:
+    return f"{figures['per_second'] / other['per_second']:.1f}"
 
 
 def _streams_table(by_gateway: dict[str, Figures]) -> Iterator[str]:
     yield "| gateway | streams | whole | first event p50 | p99 | events/s | memory per stream | gateway busy | notes |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for name, figures in by_gateway.items():
-        first, streams = figures["first_event_ms"], figures["answers"] + figures["unfinished"] + figures["broken"]
+        first, is_gateway = figures["first_event_ms"], name != "direct"
         cells = [
             name,
-            f"{streams:,}",
-            f"{figures['statuses'].get('200', 0):,}",
+            f"{figures['streams']:,.0f}",
+            f"{figures['answers']:,.0f}",
             *(f"{first[cut]:.0f} ms" if first else "" for cut in ("p50", "p99")),
             f"{figures['events_per_second']:,.0f}",
-            f"{figures['kb_per_stream']:.0f} KB" if name != "direct" else "",
-            f"{figures['gateway_busy']:.0%}" if name != "direct" else "",
+            f"{figures['kb_per_stream']:.0f} KB" if is_gateway else "",
+            f"{figures['gateway_busy']:.0%}" if is_gateway else "",
             "; ".join(_notes(name, figures)),
         ]
         yield f"| {' | '.join(cells)} |"
@@ -108,32 +164,8 @@ def _notes(name: str, figures: Figures) -> Iterator[str]:
     if failed:
         yield "not 200: " + ", ".join(f"{count} x {status}" for status, count in failed.items())
     if figures["broken"]:
-        yield f"{figures['broken']} cut off"
-    if name != "direct" and figures["load_busy"] > _BUSY and figures["gateway_busy"] < _BUSY:
-        yield "**the load generator was the limit**"
-
-
-_ROW, _LEFT, _WIDTH = 26, 230, 420
-
-
-def picture(report: Report) -> str:
-    """Answers per second as bars, whole and streamed."""
-    bars: list[str] = []
-    top = 0
-    for scenario in ("whole", "streamed"):
-        rows = {name: one["per_second"] for name, one in report.figures.get(scenario, {}).items() if name != "direct"}
-        if not rows:
-            continue
-        top += _ROW
-        bars.append(f'<text x="0" y="{top}" class="title">{report.titles[scenario]}: answers per second</text>')
-        for name, value in rows.items():
-            top += _ROW
-            width = max(1, _WIDTH * value / max(rows.values()))
-            bars.append(
-                f'<text x="0" y="{top}">{name}</text><rect x="{_LEFT}" y="{top - 13}" width="{width:.0f}" height="16"/>'
-                f'<text x="{_LEFT + width + 8:.0f}" y="{top}">{value:,.0f}</text>'
-            )
-        top += _ROW // 2
-    style = "text{font:13px sans-serif;fill:#333}.title{font-weight:bold}rect{fill:#3b82f6}"
-    size = f'width="{_LEFT + _WIDTH + 80}" height="{top + 10}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{"".join(bars)}</svg>\n'
+        yield f"{figures['broken']:.0f} cut off"
+    beside = figures["beside_busy"]
+    if name != "direct" and sum(beside.values()) > _BUSY and figures["gateway_busy"] < _BUSY:
+        who = ", ".join(f"{one} {share:.0%}" for one, share in beside.items())
+        yield f"**the other core was the limit**: {who}; the gateway {figures['gateway_busy']:.0%}"

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.gateways import MODEL, Gateway
@@ -15,28 +15,45 @@ from tests.servers import ROOT
 
 _QUESTION = "Count for me, please."
 _CLIENTS = 16
+_FEW_EVENTS = 5
+_RAMP_S = 0.5  # between each 100 streams: that they begin is not what is measured
 Figures = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How long to measure, in seconds, and how many streams to hold open."""
+    """How long to measure, in seconds, how often, and for how long streams are held open."""
 
-    measure_s: float = 10
-    warm_s: float = 3
-    streams: int = 2000
-    stream_pace_ms: int = 200
-    stream_events: int = 60
+    measure_s: float = 5
+    warm_s: float = 2
+    rounds: int = 3
+    open_s: float = 20
+    most_streams: int = 2000
+
+    def with_(self, **given: float | None) -> "Lengths":
+        """These, but for what is given."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One measurement. ``native``: of UniChat's own API, which the others do not have."""
+    """One measurement. ``native``: of UniChat's own API, which the others do not have.
+
+    One with ``streams`` gets gateways of its own, one after the other: memory that was used before would not count.
+    """
 
     name: str
     title: str
     measure: Callable[[Gateway, Lengths], Figures]
     native: bool = False
+    streams: bool = False
+    workers: int = 1
+
+    def fits(self, gateway: type[Gateway]) -> bool:
+        """Whether this can be measured of such a gateway."""
+        if gateway.scenarios and self.name not in gateway.scenarios:
+            return False
+        return (gateway.native or not self.native) and (gateway.spreads or self.workers == 1)
 
 
 def _load(gateway: Gateway, path: str, body: Figures, *more: str) -> Figures:
@@ -53,11 +70,16 @@ def _load(gateway: Gateway, path: str, body: Figures, *more: str) -> Figures:
         *headers,
         *more,
     ]
-    started, before = time.perf_counter(), gateway.cpu_seconds()
+    started, before, beside = time.perf_counter(), gateway.cpu_seconds(), gateway.beside()
     process = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     used, seconds = gateway.cpu_seconds() - before, time.perf_counter() - started
     figures: Figures = json.loads(process.stdout)
-    return figures | {"gateway_busy": used / seconds, "gateway_cpu_s": used}
+    busy = {name: (now - beside[name]) / seconds for name, now in gateway.beside().items()}
+    return figures | {
+        "gateway_busy": used / seconds,
+        "cpu_ms_each": 1000 * used / figures["all_answers"] if figures["all_answers"] else 0.0,
+        "beside_busy": {"load": figures["load_busy"], **busy},
+    }
 
 
 def _closed_loop(path: str, body: Figures, clients: int = _CLIENTS) -> Callable[[Gateway, Lengths], Figures]:
@@ -68,16 +90,24 @@ def _closed_loop(path: str, body: Figures, clients: int = _CLIENTS) -> Callable[
     return measure
 
 
-def _open_streams(gateway: Gateway, lengths: Lengths) -> Figures:
-    """Many streams at once, each for twelve seconds; the memory that one takes while all are open."""
-    pace, events, streams = lengths.stream_pace_ms, lengths.stream_events, lengths.streams
-    body = _chat(f"pace_ms={pace} events={events}", stream=True)
-    idle = gateway.memory_mb()
-    command_line = ("--once", "--clients", str(streams), "--ramp", "0.1", "--seconds", "120")
-    peak = _Peak(gateway)
-    with peak:
-        figures = _load(gateway, "/v1/chat/completions", body, *command_line)
-    return figures | {"kb_per_stream": max(0.0, peak.memory_mb - idle) * 1024 / streams}
+def _open_streams(path: str, streams: int, per_second: int) -> Callable[[Gateway, Lengths], Figures]:
+    """Many streams, all open at once for most of their time, and the memory that one takes then."""
+
+    def body_of(question: str) -> Figures:
+        return _chat(question, stream=True) if path.startswith("/v1") else {"message": question}
+
+    def measure(gateway: Gateway, lengths: Lengths) -> Figures:
+        count = min(streams, lengths.most_streams)
+        question = f"pace_ms={1000 // per_second} events={int(lengths.open_s * per_second)}"
+        body = body_of(question)
+        _load(gateway, path, body_of(f"events={_FEW_EVENTS}"), "--clients", "16", "--warm", "0", "--seconds", "1")
+        idle = gateway.memory_mb()  # with all that the first requests load
+        with _Peak(gateway) as peak:
+            limits = ("--ramp", str(_RAMP_S), "--seconds", "120")
+            figures = _load(gateway, path, body, "--once", "--clients", str(count), *limits)
+        return figures | {"streams": count, "kb_per_stream": max(0.0, peak.memory_mb - idle) * 1024 / count}
+
+    return measure
 
 
 class _Peak:
@@ -87,10 +117,11 @@ class _Peak:
         self._gateway = gateway
         self.memory_mb = 0.0
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "_Peak":
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
+        return self
 
     def _watch(self) -> None:
         while not self._over.wait(1):
@@ -113,7 +144,6 @@ SCENARIOS = (
         _closed_loop("/v1/chat/completions", _chat(stream=True)),
     ),
     Scenario("one", "Whole answers, one client", _closed_loop("/v1/chat/completions", _chat(), clients=1)),
-    Scenario("open", "Streams held open, 5 events per second each", _open_streams),
     Scenario(
         "native",
         "UniChat's own API: stored turns, whole",
@@ -125,5 +155,25 @@ SCENARIOS = (
         "UniChat's own API: stored turns, streamed",
         _closed_loop("/api/v1/chat/stream", {"message": _QUESTION}),
         native=True,
+    ),
+    Scenario(
+        "open",
+        "2,000 streams held open, 5 events per second each",
+        _open_streams("/v1/chat/completions", 2000, per_second=5),
+        streams=True,
+    ),
+    Scenario(
+        "open-two",
+        "1,000 streams held open, 20 events per second each, two workers",
+        _open_streams("/v1/chat/completions", 1000, per_second=20),
+        streams=True,
+        workers=2,
+    ),
+    Scenario(
+        "native-open",
+        "UniChat's own API: 2,000 streams held open, 5 events per second each",
+        _open_streams("/api/v1/chat/stream", 2000, per_second=5),
+        native=True,
+        streams=True,
     ),
 )
