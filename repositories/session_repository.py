@@ -45,7 +45,7 @@ class SessionRepository:
             SessionEntity.archived == archived,
         )
         if text:
-            query = query.where(_mentions(user_id, text))
+            query = query.where(_mentions(text))
         if cursor:
             pinned, updated_at, session_id = decode_cursor(cursor, tuple[bool, datetime, str])
             query = _in_order(query.where(*_after(pinned, updated_at, session_id)))
@@ -117,10 +117,12 @@ def _in_order(query: sa.Select[SessionEntity]) -> sa.Select[SessionEntity]:
     return query
 
 
-def _mentions(user_id: str, text: str) -> sa.ColumnElement[bool]:
+def _mentions(text: str) -> sa.ColumnElement[bool]:
+    """Whether a session has it in its title or messages. The session's owner is asked for outside.
+
+    Asked for here too, SQLite would look for the messages of each session among all of the owner's.
+    """
     found = sa.select(MessageEntity.id).where(
-        MessageEntity.session_id == SessionEntity.id,
-        MessageEntity.user_id == user_id,
-        MessageEntity.text.icontains(text, autoescape=True),
+        MessageEntity.session_id == SessionEntity.id, MessageEntity.text.icontains(text, autoescape=True)
     )
     return SessionEntity.title.icontains(text, autoescape=True) | found.exists()

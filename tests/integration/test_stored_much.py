@@ -68,6 +68,8 @@ def test_lists_are_read_by_an_index_in_its_order(app: OpenAPI, admin: Actor) -> 
 
     assert len(plans) > 10
     assert wasteful(plans) == []
+    # A search looks at the messages of each session, not for each session at all messages of its owner.
+    assert not [plan for plan in plans if "ix_messages_user_id" in plan]
 
 
 def test_duties_look_at_what_they_are_for_alone(app: OpenAPI, admin: Actor) -> None:
