@@ -41,7 +41,6 @@ class _Known:
     expires_at: datetime | None
     networks: tuple[Network, ...] | None
     read_at: float
-    is_asking: bool = False
 
     def admit(self) -> Principal:
         """The caller. Raises :class:`NotAuthenticated` for a key that does not count any more."""
@@ -50,6 +49,14 @@ class _Known:
         if self.expires_at is not None and self.expires_at <= now():
             raise NotAuthenticated("The API key has expired.", "key_expired")
         return self.principal
+
+
+class _Question:
+    """What one of the callers asks the database, while the others wait for its answer."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self.failure: Unavailable | None = None
 
 
 _REFUSALS = {
@@ -68,6 +75,7 @@ class KeyChecker:
         self._counter = counter
         self._known: dict[str, _Known] = {}  # by hash
         self._unknown: dict[str, float] = {}  # hash -> until when (monotonic)
+        self._asked: dict[str, _Question] = {}  # by hash
         self._changes = 0
         self._used: dict[str, datetime] = {}
         self._lock = threading.Lock()
@@ -121,25 +129,37 @@ class KeyChecker:
             raise
 
     def _find(self, key: str, address: str) -> _Known:
-        key_hash, moment = digest(key), time.monotonic()
-        known = self._known.get(key_hash)
-        if known is None:
-            if not is_well_formed(key):
+        key_hash = digest(key)
+        while True:
+            known, moment = self._known.get(key_hash), time.monotonic()
+            if known is not None:
+                age = moment - known.read_at
+                if age < _FRESH_S or (age < _LIVES_S and key_hash in self._asked):
+                    return known
+            elif not is_well_formed(key):
                 raise _unknown()
-            self._refuse_guesses(key_hash, address, moment)
-            return self._read(key_hash, address)
-        age = moment - known.read_at
-        if age < _FRESH_S or (age < _LIVES_S and known.is_asking):
-            return known
-        known.is_asking = True
+            else:
+                self._refuse_guesses(key_hash, address, moment)
+            mine = _Question()
+            question = self._asked.setdefault(key_hash, mine)
+            if question is mine:
+                return self._ask(question, key_hash, address, known)
+            # A thousand at once would wait for a connection each, all for the same row.
+            question.answered.wait()
+            if question.failure is not None:
+                raise Unavailable(question.failure.message, question.failure.error_code)
+
+    def _ask(self, question: _Question, key_hash: str, address: str, known: _Known | None) -> _Known:
         try:
             return self._read(key_hash, address)
-        except Unavailable:
-            if time.monotonic() - known.read_at >= _LIVES_S:
-                raise
-            return known
+        except Unavailable as error:
+            if known is not None and time.monotonic() - known.read_at < _LIVES_S:
+                return known
+            question.failure = error
+            raise
         finally:
-            known.is_asking = False
+            del self._asked[key_hash]
+            question.answered.set()
 
     def _refuse_guesses(self, key_hash: str, address: str, moment: float) -> None:
         if self._unknown.get(key_hash, 0) > moment:

@@ -1,6 +1,8 @@
 """What is remembered of API keys: no query on the hot path, and every change is heard of within 5 s."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -110,12 +112,65 @@ def test_one_of_many_callers_asks_again(app: OpenAPI, user: Actor, monkeypatch: 
     assert code(app, key) is None
     monkeypatch.setattr(key_checker, "_FRESH_S", -1.0)
     keys = checker(app)
-    known = next(iter(keys._known.values()))
-    known.is_asking = True  # somebody is
+    keys._asked[next(iter(keys._known))] = key_checker._Question()  # somebody asks
 
     with queries(app) as seen:
         assert at_once(*[lambda: code(app, key)] * 8) == [None] * 8
     assert seen == []
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_those_who_need_the_answer_wait_for_the_one_who_asks(
+    app: OpenAPI, user: Actor, remembered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = make(user)
+    keys = checker(app)
+    if remembered:
+        assert code(app, key) is None
+        keys.forget(next(iter(keys._known.values())).principal.credential_id)
+    else:
+        keys._known.clear()
+    read, all_here = keys._read, threading.Barrier(2)
+
+    def slowly(key_hash: str, address: str) -> Any:
+        all_here.wait()
+        return read(key_hash, address)
+
+    monkeypatch.setattr(keys, "_read", slowly)
+
+    with ThreadPoolExecutor(9) as pool, queries(app) as seen:
+        callers = [pool.submit(code, app, key) for _ in range(8)]
+        eventually(lambda: all_here.n_waiting == 1)
+        all_here.wait()
+        assert [caller.result() for caller in callers] == [None] * 8
+    assert len([one for one in seen if "FROM api_keys" in one]) == 1
+
+
+def test_those_who_wait_hear_of_a_failure_too(app: OpenAPI, user: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, key = make(user)
+    keys = checker(app)
+    keys._known.clear()
+    asked, fail = threading.Event(), threading.Event()
+
+    def failing(_key_hash: str, _address: str) -> Any:
+        assert not asked.is_set(), "one has asked"
+        asked.set()
+        fail.wait()
+        raise Unavailable("The database is not available.", "database_unavailable")
+
+    monkeypatch.setattr(keys, "_read", failing)
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(keys.authenticate, key, ADDRESS)
+        assert asked.wait(10)
+        others = [pool.submit(keys.authenticate, key, ADDRESS) for _ in range(3)]
+        question = next(iter(keys._asked.values()))
+        eventually(lambda: len(question.answered._cond._waiters) == 3)  # type: ignore[attr-defined]  # its own
+        fail.set()
+        for caller in (first, *others):
+            with pytest.raises(Unavailable):
+                caller.result()
+    assert keys._asked == {}
 
 
 def test_with_redis_other_nodes_hear_of_changes_at_once(
