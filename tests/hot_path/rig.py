@@ -78,7 +78,8 @@ class Rig:
             time.sleep(_QUIET_S)
 
     def _of_requests(self) -> Counts:
-        return {name: count for name, count in self.cells.read().items() if name.partition(" ")[0] not in _LOOPS}
+        counts = {name: count for name, count in self.cells.read().items() if name.partition(" ")[0] not in _LOOPS}
+        return counts | {"log_lines": self.node.log().count("\n")}
 
     def _read(self) -> Counter[str]:
         counts = self.cells.read()
