@@ -14,6 +14,8 @@ from domain.errors import ProviderGarbage
 
 MAX_EVENT_BYTES = 1024 * 1024
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_NAMED = re.compile(rb"event: ([^\r\n]+)\ndata: ([^\r\n]+)\n\n")
+_NAMED_AROUND = len(b"event: \ndata: \n\n")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -43,7 +45,9 @@ class EventParser:
             return self._feed_lines(piece)
         if self._rest:
             piece, self._rest, self._rest_bytes = b"".join([*self._rest, piece]), [], 0
-        return self._feed_plain(piece) if piece.startswith(b"data: ") else self._feed_lines(piece)
+        if piece.startswith(b"data: "):
+            return self._feed_plain(piece)
+        return self._feed_named(piece) if piece.startswith(b"event: ") else self._feed_lines(piece)
 
     def _feed_plain(self, piece: bytes) -> list[ServerEvent]:
         """The short way: nearly every piece is whole events of one data line each, and the beginning of another one."""
@@ -54,6 +58,17 @@ class EventParser:
         self._first_line = False
         events = [ServerEvent("message", line) for line in lines if line]
         if rest := piece[end + 2 :]:
+            events += self._feed_lines(rest)
+        return events
+
+    def _feed_named(self, piece: bytes) -> list[ServerEvent]:
+        """The same where each event has a name."""
+        found, end = _NAMED.findall(piece), piece.rfind(b"\n\n") + 2
+        if end > self._limit or end != sum(len(name) + len(data) + _NAMED_AROUND for name, data in found):
+            return self._feed_lines(piece)  # there is something between them
+        self._first_line = False
+        events = [ServerEvent(name.decode("utf-8", "replace"), data) for name, data in found]
+        if rest := piece[end:]:
             events += self._feed_lines(rest)
         return events
 

@@ -202,7 +202,7 @@ class _Turn:
         self._useful = self._useful or any(map(_is_useful, said))
         take = self._splice.take
         new = [one for delta in said if (one := take(delta)) is not None]
-        if any(isinstance(one, _SHOWN) for one in new):
+        if self._handle.answering is not attempt and any(isinstance(one, _SHOWN) for one in new):
             self._handle.answering = attempt
         return new
 

@@ -31,6 +31,7 @@ from services.stored_completions import AnyCompletion
 log = structlog.get_logger()
 
 DONE = b"data: [DONE]\n\n"
+_BETWEEN = b"\n\ndata: "  # two events
 
 
 class _UsageEvent(msgspec.Struct):
@@ -146,9 +147,9 @@ class ChatWriter:
         self._last = shown[-1]
         if self._renames:
             shown = [with_model(data, self._completion.public_model) for data in shown]
-        if any(b"\n" in data for data in shown):
-            shown = [data.replace(b"\n", b"\ndata: ") for data in shown]
-        frames = b"data: " + b"\n\ndata: ".join(shown) + b"\n\n"
+        frames = b"data: %b\n\n" % _BETWEEN.join(shown)
+        if frames.count(b"\n") > _BETWEEN.count(b"\n") * len(shown):  # one of several lines
+            frames = b"data: %b\n\n" % _BETWEEN.join(data.replace(b"\n", b"\ndata: ") for data in shown)
         self._finish_told = self._finish_told or b'"finish_reason":"' in frames or b'"finish_reason": "' in frames
         return frames
 

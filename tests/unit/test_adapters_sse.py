@@ -102,3 +102,23 @@ def test_a_large_event_in_one_piece_is_given_up() -> None:
 
 def test_an_event_has_a_name_and_data() -> None:
     assert EventParser().feed(b"data: x\n\n") == [ServerEvent("message", b"x")]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"data: a\n\ndata: b\n\ndata: c\n\n",
+        b"data: a\n\n: comment\n\ndata: b\n\nda",
+        b"data: a\ndata: b\n\ndata: c\n\n",
+        b"event: x\ndata: a\n\nevent: y\ndata: b\n\nevent: z\nda",
+        b"event: x\ndata: a\n\nid: 1\nevent: y\ndata: b\n\n",
+        b"event: x\ndata: a\ndata: b\n\nevent: y\ndata: c\n\n",
+        b"event: x\n\nevent: y\ndata: c\n\n",
+        b"event: x\ndata: event: y\n\ndata: data: z\n\n",
+        b"event: \xff\ndata: a\n\nevent: y\r\ndata: b\n\n",
+    ],
+)
+def test_many_events_at_once_are_the_same_as_one_by_one(stream: bytes) -> None:
+    assert parsed(stream) == parsed(*(bytes([byte]) for byte in stream))
+    for cut in range(len(stream)):
+        assert parsed(stream[:cut], stream[cut:]) == parsed(stream)
