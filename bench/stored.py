@@ -23,7 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bench.filling import MANY, fill_ledger, fill_sessions
-from bench.gateways import MODEL, fast_provider
+from bench.gateways import MODEL, Provider
 from bench.machine import cpu_seconds, tree
 from bench.report import run
 from domain.clock import now
@@ -232,7 +232,7 @@ def main() -> None:
         server = DATABASE_SERVERS[options.database]() if options.database != "sqlite" else None
         if server is not None:
             stack.callback(server.close)
-        provider_url = stack.enter_context(fast_provider())
+        provider_url = stack.enter_context(contextlib.closing(Provider())).url
         empty = stack.enter_context(_place("empty", 0, folder, server, provider_url))
         full = stack.enter_context(_place("full", options.rows, folder, server, provider_url))
         print(f"{', '.join(run().values())}; {options.database}, {options.rows:,} rows in the ledger.\n")

@@ -20,7 +20,6 @@ class MessageEntity(Base):
     __table_args__ = (
         sa.UniqueConstraint("session_id", "position"),
         sa.Index(None, "session_id", "parent_id"),
-        sa.Index(None, "user_id", "created_at"),
     )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
