@@ -7,7 +7,7 @@ slots by when they free themselves.
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from domain.api_keys import KeyLimits
 from domain.errors import Unavailable
 from repositories.key_window import BUCKET_S, LEASE_S, WINDOW_S, Measure, Reading
 from repositories.redis_link import RedisLink, Script
+from repositories.together import Together
 
 _MEASURES: tuple[Measure | None, ...] = (None, "requests", "tokens", "parallel")
 _WIDTH_MS, _LEASE_MS = int(BUCKET_S * 1000), int(LEASE_S * 1000)
@@ -134,7 +135,6 @@ class _Step:
     key_id: str
     arguments: tuple[Any, ...]
     told: Callable[[Reading], None] | None = None
-    is_done: bool = False
     reading: Reading | None = None
 
 
@@ -148,8 +148,7 @@ class RedisKeyMeter:
     def __init__(self, link: RedisLink, window_s: int = WINDOW_S) -> None:
         self._link = link
         self._window_ms = window_s * 1000
-        self._steps: deque[_Step] = deque()
-        self._turn = threading.Lock()  # of who sends, for all that wait
+        self._steps = Together(self._send, _MOST)
         self._settling = threading.Event()
         self._settler: threading.Thread | None = None
 
@@ -157,10 +156,7 @@ class RedisKeyMeter:
         """Count a request, and take a slot if those are limited. None while Redis is away."""
         most = (limits.requests_per_minute, limits.tokens_per_minute, limits.parallel_requests)
         step = _Step(key_id, ("h", slot, tokens, *("" if one is None else one for one in most)))
-        self._steps.append(step)
-        with self._turn:
-            if not step.is_done:
-                self._send()
+        self._steps.give(step)
         return step.reading
 
     def settle(
@@ -175,15 +171,14 @@ class RedisKeyMeter:
         """Free the slot and count the difference, soon. While Redis is away, the slot frees itself."""
         if bucket is None:  # Redis was away, and does not know of it
             bucket, requests, tokens = -1, 0, 0
-        self._steps.append(_Step(key_id, ("s", slot, bucket, requests, tokens), told))
+        self._steps.add(_Step(key_id, ("s", slot, bucket, requests, tokens), told))
         if not self._settling.is_set():
             self._settling.set()
             self._start_settler()
 
     def flush(self) -> None:
         """Come back when Redis has all of it, or is away."""
-        with self._turn:
-            self._send()
+        self._steps.give()
 
     def renew(self, slots: Sequence[tuple[str, str]]) -> None:
         """They are in use for another while, also those that were taken while Redis was away."""
@@ -202,21 +197,17 @@ class RedisKeyMeter:
         except Unavailable:
             return
 
-    def _send(self) -> None:
-        """All that waits, so much at a time that nobody is kept from Redis for long."""
-        while steps := list(_taken(self._steps, _MOST)):
-            by_key: defaultdict[str, list[_Step]] = defaultdict(list)
-            for step in steps:
-                by_key[step.key_id].append(step)
-            calls = [(_keys(key_id), (self._window_ms, *_arguments(some))) for key_id, some in by_key.items()]
-            try:
-                answers = self._link.ask(_METER, calls)
-            except Unavailable:
-                answers = []
-            for some, answer in zip(by_key.values(), answers, strict=False):
-                _tell(some, answer)
-            for step in steps:
-                step.is_done = True
+    def _send(self, steps: Sequence[_Step]) -> None:
+        by_key: defaultdict[str, list[_Step]] = defaultdict(list)
+        for step in steps:
+            by_key[step.key_id].append(step)
+        calls = [(_keys(key_id), (self._window_ms, *_arguments(some))) for key_id, some in by_key.items()]
+        try:
+            answers = self._link.ask(_METER, calls)
+        except Unavailable:
+            return
+        for some, answer in zip(by_key.values(), answers, strict=True):
+            _tell(some, answer)
 
     def _start_settler(self) -> None:
         if self._settler is None:
@@ -229,12 +220,6 @@ class RedisKeyMeter:
             time.sleep(_SOON_S)
             self._settling.clear()
             self.flush()
-
-
-def _taken(steps: deque[_Step], most: int) -> Iterable[_Step]:
-    while steps and most > 0:
-        yield steps.popleft()
-        most -= 1
 
 
 def _arguments(steps: Iterable[_Step]) -> Iterable[Any]:

@@ -102,6 +102,7 @@ class KeyLimiter:
     def end(self, ticket: Ticket, requests: int, tokens: int) -> None:
         """See :class:`Held`."""
         self._held.pop(ticket.slot, None)
+        self._foretell(ticket.key_id, requests, tokens)
         self._meter.settle(ticket, requests, tokens, lambda reading: self._note(ticket, reading))
 
     def flush(self) -> None:
@@ -124,6 +125,12 @@ class KeyLimiter:
         for held, ticket in running:
             if held.ticket is None:  # it has ended meanwhile: its slot may have been taken anew
                 self._meter.settle(ticket, 0, 0, lambda _: None)
+
+    def _foretell(self, key_id: str, requests: int, tokens: int) -> None:
+        """What its next answer may say before the meter has told how the key stands."""
+        told_at, told = self._standings.get(key_id, (0.0, KeyStanding()))
+        standing = KeyStanding(_changed(told.requests, requests), _changed(told.tokens, tokens))
+        self._standings[key_id] = (told_at, standing)
 
     def _note(self, ticket: Ticket, reading: Reading) -> None:
         self._tell(ticket.key_id, ticket.limits, reading)
@@ -177,6 +184,10 @@ def _aged(limit: int | None, told: Allowance | None, age: float) -> Allowance | 
     if told is None or age >= told.reset_s:
         return Allowance(limit, 0, 0.0)
     return Allowance(limit, told.used, told.reset_s - age)
+
+
+def _changed(told: Allowance | None, by: int) -> Allowance | None:
+    return told and Allowance(told.limit, max(0, told.used + by), told.reset_s)
 
 
 def _refusal(limits: KeyLimits, reading: Reading, standing: KeyStanding) -> LimitExceeded:
