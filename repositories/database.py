@@ -33,7 +33,7 @@ def engine_options(url: str, pool_size: int) -> dict[str, Any]:
         "pool_timeout": _CONNECT_TIMEOUT_S,
         "pool_use_lifo": True,
         "pool_recycle": 280,
-        "pool_reset_on_return": None,  # who opens a transaction ends it; idle_connections sees to dead connections
+        "pool_reset_on_return": None,  # idle_connections sees to it, and to those that died
     }
     match sa.make_url(url).get_backend_name():
         case "sqlite":
@@ -66,6 +66,7 @@ class Database:
         self._writer: contextlib.AbstractContextManager[Any] = _NOTHING
         self._watch: DatabaseWatch | None = None
         self._full_at: float | None = None  # when the disk was last found full, on the monotonic clock
+        idle_connections.roll_back_on_checkin(engine)
         if engine.dialect.name == "sqlite":
             sqlite.configure(engine)
             self._writer = threading.Lock()

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from pymysql.connections import Connection  # type: ignore[import-untyped]
+from pymysql.constants import SERVER_STATUS  # type: ignore[import-untyped]
 
 
 class QuickConnection(Connection):  # type: ignore[misc]  # it has no types
@@ -16,6 +17,7 @@ class QuickConnection(Connection):  # type: ignore[misc]  # it has no types
 
     _read_timeout: float
     connect_timeout: float
+    server_status: int
 
     def connect(self, sock: Any = None) -> None:
         """Connect and sign in."""
@@ -36,6 +38,16 @@ class QuickConnection(Connection):  # type: ignore[misc]  # it has no types
             return "NULL"
         escaped: str = super().escape(obj, mapping)
         return escaped
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one may be open, as far as the server has said."""
+        return bool(self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
+
+    def commit(self) -> None:
+        """End the transaction; until the server says so, it is open."""
+        self.server_status |= SERVER_STATUS.SERVER_STATUS_IN_TRANS
+        super().commit()
 
     def fileno(self) -> int:
         """The socket's number. Raises OSError when it is closed."""

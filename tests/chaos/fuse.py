@@ -54,21 +54,21 @@ def fused_sqlite(engine: sa.Engine) -> Fuse:
         if fuse.strikes():
             raise sqlite3.OperationalError("disk I/O error")
 
-    def execute(*_operation: object) -> None:
-        strike()
-
     def connect(_dialect: Any, _record: Any, arguments: Any, options: dict[str, Any]) -> None:
         base: Any = options["factory"]
 
         class Connection(base):  # type: ignore[misc]
+            def perform(self, function: Any, *given: Any) -> Any:
+                if given:  # a rollback has nothing to say
+                    strike()
+                return super().perform(function, *given)
+
             def commit(self) -> None:
                 strike()
                 super().commit()
 
         options["factory"] = Connection
 
-    for event in ("do_execute", "do_executemany", "do_execute_no_params"):
-        sa.event.listen(engine, event, execute)
     sa.event.listen(engine, "do_connect", connect)
     engine.dispose()  # what is open already has a connection's own commit
     return fuse

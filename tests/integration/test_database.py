@@ -81,6 +81,24 @@ def test_entities_that_were_changed_are_written_with_the_commit(database: Databa
     assert number(database) == 4711
 
 
+def test_a_commit_that_fails_leaves_no_transaction_open(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = number(database)
+
+    def fail(*_: object) -> None:
+        raise database.engine.dialect.loaded_dbapi.OperationalError("out of order")
+
+    with monkeypatch.context() as patch, pytest.raises(Unavailable), unit_of_work_on(database)() as uow:
+        uow.stamps.move(NAME)
+        patch.setattr(database.engine.dialect, "do_commit", fail)
+        uow.commit()
+
+    for _ in range(3):
+        with unit_of_work_on(database)() as uow:  # nobody waits for a lock of the first one
+            uow.stamps.move(NAME)
+            uow.commit()
+    assert number(database) == before + 3
+
+
 def test_what_is_taken_is_a_conflict(database: Database) -> None:
     row = {"name": NAME, "number": 1}
     for rows in (row, [row, row | {"name": "another"}]):
