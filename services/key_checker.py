@@ -26,6 +26,7 @@ KEY = "key"  # the kind in the ids of keys
 
 _LIVES_S = 4.0  # how long an answer of the database counts: what is changed elsewhere holds everywhere within 5 s
 _FRESH_S = 2.0  # after which one of the callers asks again, while the others go on
+_SHARED_S = 0.5  # how long it counts for what is open already: one question for all that a key has open
 _MOST = 10_000  # keys that are remembered
 _MOST_UNKNOWN = 1_000
 _WINDOW_S = 60
@@ -74,6 +75,7 @@ class KeyChecker:
         self._signals = signals
         self._counter = counter
         self._known: dict[str, _Known] = {}  # by hash
+        self._hashes: dict[str, str] = {}  # id of a key -> its hash
         self._unknown: dict[str, float] = {}  # hash -> until when (monotonic)
         self._asked: dict[str, _Question] = {}  # by hash
         self._changes = 0
@@ -96,8 +98,12 @@ class KeyChecker:
 
     def recheck(self, principal: Principal) -> None:
         """For what lasts long: raises :class:`NotAuthenticated` once the key does not count, or is for less."""
-        with self._unit_of_work(writes=False) as uow:
-            found = self.principal_in(uow, principal.credential_id, principal.user_id)
+        key_hash = self._hashes.get(principal.credential_id)
+        if key_hash is not None:
+            found = self._now(key_hash, None, _SHARED_S).admit()
+        else:
+            with self._unit_of_work(writes=False) as uow:
+                found = self.principal_in(uow, principal.credential_id, principal.user_id)
         if found.key is None or principal.key is None or not principal.key.scopes <= found.key.scopes:
             raise NotAuthenticated("The API key is not for this any more.", "key_changed")
 
@@ -130,16 +136,22 @@ class KeyChecker:
 
     def _find(self, key: str, address: str) -> _Known:
         key_hash = digest(key)
+        if key_hash not in self._known:
+            if not is_well_formed(key):
+                raise _unknown()
+            self._refuse_guesses(key_hash, address, time.monotonic())
+        return self._now(key_hash, address, _LIVES_S)
+
+    def _now(self, key_hash: str, address: str | None, lives_s: float) -> _Known:
+        """What the database says of a key, or has said within ``lives_s``."""
         while True:
             known, moment = self._known.get(key_hash), time.monotonic()
             if known is not None:
                 age = moment - known.read_at
-                if age < _FRESH_S or (age < _LIVES_S and key_hash in self._asked):
+                if age < min(_FRESH_S, lives_s) or (age < lives_s and key_hash in self._asked):
                     return known
-            elif not is_well_formed(key):
+            elif self._unknown.get(key_hash, 0) > moment:
                 raise _unknown()
-            else:
-                self._refuse_guesses(key_hash, address, moment)
             mine = _Question()
             question = self._asked.setdefault(key_hash, mine)
             if question is mine:
@@ -149,7 +161,7 @@ class KeyChecker:
             if question.failure is not None:
                 raise Unavailable(question.failure.message, question.failure.error_code)
 
-    def _ask(self, question: _Question, key_hash: str, address: str, known: _Known | None) -> _Known:
+    def _ask(self, question: _Question, key_hash: str, address: str | None, known: _Known | None) -> _Known:
         try:
             return self._read(key_hash, address)
         except Unavailable as error:
@@ -169,18 +181,20 @@ class KeyChecker:
             wait = self._counter.seconds_left(place)
             raise LimitExceeded("Too many unknown keys. Wait a little.", "too_many_attempts", retry_after=wait)
 
-    def _read(self, key_hash: str, address: str) -> _Known:
+    def _read(self, key_hash: str, address: str | None) -> _Known:
         changes, moment = self._changes, time.monotonic()
         with self._unit_of_work(writes=False) as uow:
             found = uow.api_keys.by_hash(key_hash)
         if found is None or not hmac.compare_digest(found[0].key_hash, key_hash):
             self._known.pop(key_hash, None)
-            self._counter.add(_place(address), _WINDOW_S)
+            if address is not None:
+                self._counter.add(_place(address), _WINDOW_S)
             _put(self._unknown, key_hash, moment + _LIVES_S, _MOST_UNKNOWN)
             raise _unknown()
         known = _known(*found, moment)
         if changes == self._changes:  # else it may have been read before the change
             _put(self._known, key_hash, known, _MOST)
+            _put(self._hashes, known.principal.credential_id, key_hash, _MOST)
         return known
 
     def _drop(self, name: str) -> None:

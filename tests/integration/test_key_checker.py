@@ -332,3 +332,18 @@ def test_when_keys_were_used_is_written_when_the_database_is_back(cable: Cable, 
     eventually(lambda: admin.get(path).status_code == 200)
     checker(app).note_uses()
     assert Actor.ok(admin.get(path))["last_used_at"] is not None
+
+
+def test_all_that_a_key_has_open_asks_together(app: OpenAPI, user: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, key = make(user)
+    keys = checker(app)
+    principal = keys.authenticate(key, ADDRESS)
+
+    with queries(app) as seen:
+        for _ in range(200):
+            keys.recheck(principal)
+    assert len(seen) < 50  # one in half a second
+
+    Actor.ok(user.delete(path))
+    with pytest.raises(NotAuthenticated):
+        keys.recheck(principal)
