@@ -187,21 +187,20 @@ def _cursor(key: tuple[Any, ...]) -> str:
 def _filled(url: str, rows: int) -> sa.Engine:
     """The database, with all that it is to have."""
     ensure_schema(url, MIGRATIONS, migrate=True)
-    engine = sa.create_engine(url, **engine_options(url, 2))
+    engine = sa.create_engine(url)
     with engine.connect() as connection:
         is_filled = connection.scalar(sa.select(SessionEntity.id).limit(1)) is not None
     if not is_filled:
-        plain = sa.create_engine(url)
-        fill_sessions(plain)
+        fill_sessions(engine)
         if rows:
-            fill_ledger(plain, rows)
-            _add_up(engine)
+            fill_ledger(engine, rows)
+            _add_up(url)
     return engine
 
 
-def _add_up(engine: sa.Engine) -> None:
+def _add_up(url: str) -> None:
     """What nodes do in the background, at once."""
-    unit_of_work = unit_of_work_on(Database(engine))
+    unit_of_work = unit_of_work_on(Database(sa.create_engine(url, **engine_options(url, 2))))
     mark, end = datetime.min.replace(tzinfo=UTC), now() - timedelta(minutes=2)
     while mark < end:
         with unit_of_work() as uow:

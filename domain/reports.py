@@ -2,7 +2,7 @@
 
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from enum import StrEnum
 
 
@@ -52,24 +52,51 @@ class Grain(StrEnum):
 
 
 class Span(StrEnum):
-    """How long the time of a sum is, by UTC."""
+    """How long the time of a sum is, by UTC. Weeks begin on Mondays."""
 
     DAY = "day"
+    WEEK = "week"
     MONTH = "month"
+
+    def start(self, day: date) -> date:
+        """The first day of the one that has ``day``."""
+        match self:
+            case Span.DAY:
+                return day
+            case Span.WEEK:
+                return date.fromordinal(day.toordinal() - day.weekday())
+        return day.replace(day=1)
 
 
 def spans(first: date, last: date) -> list[tuple[Span, date, date]]:
-    """The days from ``first`` to ``last`` in as few spans as may be: of a kind, from one start to another."""
+    """The days from ``first`` to ``last`` in few spans: of a kind, from one start to another."""
     since, until = _month(first) + (first.day > 1), _month(last)
     until -= last.day < monthrange(last.year, last.month)[1]
     if since > until:
-        return [(Span.DAY, first, last)]
+        return _weeks(first.toordinal(), last.toordinal())
     found = [(Span.MONTH, _first_day(since), _first_day(until))]
     if first.day > 1:
-        found.append((Span.DAY, first, _first_day(since) - timedelta(days=1)))
+        found += _weeks(first.toordinal(), _first_day(since).toordinal() - 1)
     if until < _month(last):
-        found.append((Span.DAY, last.replace(day=1), last))
+        found += _weeks(last.toordinal() - last.day + 1, last.toordinal())
     return found
+
+
+def _weeks(first: int, last: int) -> list[tuple[Span, date, date]]:
+    """The same without months, for days by their ordinals: that of a Monday is one more than a multiple of seven."""
+    since, until = first + (1 - first) % 7, last - last % 7
+    if since > until:
+        return [_days(first, last)]
+    found = [(Span.WEEK, date.fromordinal(since), date.fromordinal(until - 6))]
+    if first < since:
+        found.append(_days(first, since - 1))
+    if until < last:
+        found.append(_days(until + 1, last))
+    return found
+
+
+def _days(first: int, last: int) -> tuple[Span, date, date]:
+    return Span.DAY, date.fromordinal(first), date.fromordinal(last)
 
 
 def _month(day: date) -> int:

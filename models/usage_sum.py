@@ -15,7 +15,7 @@ def _count() -> Mapped[int]:
 
 
 class UsageSumEntity(Base):
-    """What the settled rows of one day, or month, come to that a report may ask for together.
+    """What the settled rows of one day, week or month come to that a report may ask for together.
 
     ``grain`` says what the sum tells apart; the other names are empty, as is ``key_id`` where there was no key. It
     has the rows that began before the mark (:class:`UsageMarkEntity`). ``turns`` counts a turn for every model that

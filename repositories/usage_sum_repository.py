@@ -47,6 +47,7 @@ SUMS: dict[str, _Column] = {
     "cost": sa.func.coalesce(sa.func.sum(LedgerEntity.cost), 0),
 }
 _NAMES = ("user_id", "key_id", "provider", "model")
+_CELL = ("grain", *_NAMES, "span", "start")
 _TOLD = {Grain.ALL: _NAMES, Grain.KEYS: ("user_id", "key_id"), Grain.MODELS: ("provider", "model")}
 _groups = (LedgerEntity.user_id, LedgerEntity.key_id, LedgerEntity.provider, LedgerEntity.model)
 _settled = (
@@ -125,11 +126,10 @@ class UsageSumRepository:
                 cell = sums[grain, *(names[name] if name in told else "" for name in _NAMES)]
                 cell[:] = map(int.__add__, cell, map(int, figures))
         if sums:
-            starts = ((Span.DAY, day), (Span.MONTH, day.replace(day=1)))
             values = [
-                dict(zip(("grain", *_NAMES, *SUMS), (*names, *figures), strict=True)) | {"span": span, "start": start}
+                dict(zip((*_CELL, *SUMS), (*names, span, span.start(day), *figures), strict=True))
                 for names, figures in sums.items()
-                for span, start in starts
+                for span in Span
             ]
             connection = self._session.connection()
             _adding(connection.dialect.name).on(connection, values)
