@@ -23,7 +23,7 @@ class Result(Protocol):
 
 
 class Executes(Protocol):
-    """A connection with an open transaction: SQLAlchemy's, or a plain one (:mod:`repositories.sqlite`)."""
+    """A connection with an open transaction: one under SQLAlchemy's (:mod:`repositories.plain`), or SQLite's own."""
 
     @property
     def dialect(self) -> sa.Dialect:
