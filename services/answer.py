@@ -1,6 +1,7 @@
 """An answer while it grows: what goes to the event log next, and what is saved. Both always hold the same text."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -130,6 +131,12 @@ class Answer:
         """No more deltas: complete tool calls become events."""
         for call in self._tool_calls.values():
             self._emit(events.ToolCall(id=call.id, name=call.name, arguments=call.arguments))
+
+    def end(self, closing: Iterable[events.Event]) -> int:
+        """Say these last; how many events wait now."""
+        self._join_pending()
+        self._outbox += closing
+        return len(self._outbox)
 
     def parts(self, *, complete: bool) -> list[Part]:
         """The message so far; tool calls only once their arguments are ``complete``: half ones must never be run."""

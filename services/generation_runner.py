@@ -53,6 +53,7 @@ class Live:
         self.trace_parent: str | None = None
         self.began_at = time.time()
         self.flushed_at = 0.0
+        self.logged = 0  # events in the log
         self.checkpointed = 0
 
     def stop(self, reason: EndReason) -> None:
@@ -109,7 +110,7 @@ class GenerationRunner:
         live.trace_parent = self._observer.trace_parent()
         self._event_log.open(turn.generation_id, turn.epoch, turn.session_id)
         start = events.Start(turn.message_id, turn.generation_id, turn.session_id, turn.provider, turn.request.model)
-        self._event_log.append(turn.generation_id, [events.encode(start)])
+        live.logged = self._event_log.append(turn.generation_id, [events.encode(start)])
         self._start_flusher()
         self._live[turn.generation_id] = live
         if self._interrupting:
@@ -211,8 +212,8 @@ class GenerationRunner:
                 if time.monotonic() - live.flushed_at >= window:
                     self._flush(live)
                     window = self._window()
-                elif not self._wake.is_set():
-                    self._wake.set()
+                else:
+                    self._stir()
 
     def _window(self) -> float:
         """Seconds in which deltas are joined into one event: wider under load, where nobody can tell the difference."""
@@ -222,7 +223,7 @@ class GenerationRunner:
         with live.lock:
             news = live.answer.take_events()
             if news:
-                self._event_log.append(live.turn.generation_id, news)
+                live.logged = self._event_log.append(live.turn.generation_id, news)
             live.flushed_at = time.monotonic()
 
     # The flusher: what a producer holds back while it waits for the next delta
@@ -231,6 +232,10 @@ class GenerationRunner:
         if self._flusher is None:
             self._flusher = threading.Thread(target=self._flush_forever, name="flusher", daemon=True)
             self._flusher.start()
+
+    def _stir(self) -> None:
+        if not self._wake.is_set():
+            self._wake.set()
 
     def _flush_forever(self) -> None:
         while True:
@@ -256,8 +261,8 @@ class GenerationRunner:
         with live.lock:
             if outcome.whole:
                 live.answer.close()
-            news = live.answer.take_events() + [events.encode(event) for event in self._closing(live, outcome)]
-            last_seq = self._event_log.append(live.turn.generation_id, news) + 1
+            last_seq = live.logged + live.answer.end(self._closing(live, outcome)) + 1
+        self._stir()  # where saving takes its time, readers get this before, else with the last word
         live.message = self._store.finish(live.turn, live.answer, outcome, charges, last_seq=last_seq)
         log.info(
             "generation_finished",
@@ -279,7 +284,9 @@ class GenerationRunner:
             if message.content != text_of(live.answer.parts(complete=False)):
                 final.append(events.Replace(content=message.content))
             final.append(events.Complete(message=message))
-        self._event_log.append(live.turn.generation_id, list(map(events.encode, final)), last=True)
+        with live.lock:
+            news = live.answer.take_events() + list(map(events.encode, final))
+            self._event_log.append(live.turn.generation_id, news, last=True)
 
     def _usage(self, charges: Sequence[Charge]) -> Usage | None:
         """What is told of the answer; None where only the provider's count is to be told and it gave none."""
