@@ -165,6 +165,8 @@ def _notes(name: str, figures: Figures) -> Iterator[str]:
         yield "not 200: " + ", ".join(f"{count} x {status}" for status, count in failed.items())
     if figures["broken"]:
         yield f"{figures['broken']:.0f} cut off"
+    if "streams" in figures and figures["unfinished"]:
+        yield f"{figures['unfinished']:.0f} unfinished after two minutes"
     beside = figures["beside_busy"]
     if name != "direct" and sum(beside.values()) > _BUSY and figures["gateway_busy"] < _BUSY:
         who = ", ".join(f"{one} {share:.0%}" for one, share in beside.items())
