@@ -24,16 +24,8 @@ class MessageRepository:
 
     def last(self, session_id: str, user_id: str) -> MessageEntity | None:
         """The last message of the chosen branch."""
-        return next(iter(self.latest(session_id, user_id, limit=1)), None)
-
-    def latest(
-        self, session_id: str, user_id: str, *, limit: int, start: int = 0, before: int | None = None
-    ) -> Sequence[MessageEntity]:
-        """The chosen branch from position ``start`` to below ``before``, newest first, at most ``limit``."""
-        query = self._branch(session_id, user_id).where(MessageEntity.position >= start)
-        if before is not None:
-            query = query.where(MessageEntity.position < before)
-        return self._session.scalars(query.order_by(MessageEntity.position.desc()).limit(limit)).all()
+        query = self._branch(session_id, user_id).order_by(MessageEntity.position.desc())
+        return self._session.scalar(query.limit(1))
 
     def page(self, session_id: str, user_id: str, *, limit: int, cursor: str | None) -> Page[MessageEntity]:
         """The chosen branch, oldest first."""

@@ -71,13 +71,6 @@ class SessionRepository:
         query = sa.update(SessionEntity).where(SessionEntity.id == session_id, SessionEntity.user_id == user_id)
         return self._changed(query.values(**values))
 
-    def remember(self, session_id: str, user_id: str, *, position: int, **values: Any) -> bool:
-        """Change columns after the answer at ``position``; upstream state only if the context was not cleared since."""
-        is_in_context = SessionEntity.context_start <= position
-        for name in ("upstream_state", "upstream_provider"):
-            values[name] = sa.case((is_in_context, values[name]), else_=None)
-        return self.update(session_id, user_id, **values)
-
     def set_title(self, session_id: str, user_id: str, title: str, source: str, *, over: Collection[str]) -> bool:
         """Give a title, unless the present one comes from elsewhere than ``over``: the user's own stays."""
         query = sa.update(SessionEntity).where(
