@@ -7,7 +7,7 @@ from typing import cast
 
 import structlog
 from flask import Flask, Response, g, request
-from flask.globals import request_ctx
+from flask.globals import app_ctx, request_ctx
 
 from api.context import optional_principal
 from domain.identifiers import new_id
@@ -25,10 +25,10 @@ def init_request_logging(app: Flask, observer: Observer) -> None:
 
     @app.before_request
     def _begin() -> None:
-        g.started = time.perf_counter()
-        headers = request.headers
+        here, headers = app_ctx.g, request.headers
+        here.started = time.perf_counter()
         offered = headers.get("X-Request-Id", "")
-        g.request_id = identity = offered if _ACCEPTED_ID.fullmatch(offered) else new_id("req")
+        here.request_id = identity = offered if _ACCEPTED_ID.fullmatch(offered) else new_id("req")
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=identity)
         observer.request_began(headers.get("traceparent"))
@@ -50,14 +50,14 @@ class _Account:
     """The account of one request; it takes what it needs while the request is there."""
 
     def __init__(self, response: Response, observer: Observer) -> None:
-        asked, caller = request_ctx.request, optional_principal()  # one look-up for all of it
-        self._request_id: str = g.request_id
-        self._started: float = g.started
+        asked, here, caller = request_ctx.request, app_ctx.g, optional_principal()  # one look-up for all of it
+        self._request_id: str = here.request_id
+        self._started: float = here.started
         self._first_byte: float | None = None
         self._observer = observer
         self.is_stream = response.is_streamed and response.mimetype == "text/event-stream"
         self._route = asked.url_rule.rule if asked.url_rule else None
-        self._method, self._status, self._code = asked.method, response.status_code, g.get("error_code")
+        self._method, self._status, self._code = asked.method, response.status_code, here.get("error_code")
         self._fields = {
             "request_id": self._request_id,
             "method": self._method,
@@ -69,7 +69,7 @@ class _Account:
             "key_id": caller.key.id if caller and caller.key else None,
             "address": asked.remote_addr or "unknown",
         }
-        self._answer: Completion | Performance | None = g.get("completion")
+        self._answer: Completion | Performance | None = here.get("completion")
 
     def body_began(self) -> None:
         """Its first piece is asked for."""

@@ -4,6 +4,7 @@ import time
 from typing import TypeVar
 
 from flask import Flask, Response, g, request
+from flask.globals import app_ctx
 
 from api.idempotency import REPLAYED
 from api.key_limit_headers import note_standing
@@ -40,8 +41,9 @@ def init_route_headers(app: Flask) -> None:
 
     @app.after_request
     def _tell(response: Response) -> Response:
-        begun: Begun | None = g.get("begun")
-        completion: Completion | Performance | None = g.get("completion")
+        here = app_ctx.g  # one look-up for all of it
+        begun: Begun | None = here.get("begun")
+        completion: Completion | Performance | None = here.get("completion")
         if completion is not None:
             _tell_route(response, completion.plan, completion.upstream, whole=True)
         elif begun is not None and begun.live is None:
@@ -49,7 +51,7 @@ def init_route_headers(app: Flask) -> None:
         elif begun is not None and begun.live is not None:
             live = begun.live
             _tell_route(response, live.turn.plan, live.upstream, whole=live.finished.is_set())
-        if (session_id := g.get("session_id")) is not None:
+        if (session_id := here.get("session_id")) is not None:
             response.headers.add(SESSION, session_id)
         if f"{request.path}/".startswith("/v1/"):
             response.headers.add(PROCESSING, str(round(_elapsed_ms())))
