@@ -73,6 +73,10 @@ class RedisLink:
         except redis.RedisError as error:  # it answers, but refuses: full, read only, no rights
             self._tell_refusal(error)
             raise _unavailable() from error
+        except Exception as error:  # whatever the library trips over when this is closed while it waits
+            if not self._closed.is_set():
+                raise
+            raise _unavailable() from error
         finally:
             self._slots.release()
 

@@ -124,3 +124,17 @@ def test_a_frozen_redis_fails_no_request(app: OpenAPI, own_redis: Redis) -> None
     own_redis.thaw()
 
     assert answers == [200] * 5
+
+
+def test_what_is_asked_while_the_link_closes_ends_as_unavailable(redis: Redis) -> None:
+    link = RedisLink(redis.url)
+
+    def wait() -> None:
+        with pytest.raises(Unavailable):
+            link.call(lambda client: client.blpop(["unichat:test:nothing"], timeout=5))
+
+    def close() -> None:
+        time.sleep(0.1)
+        link.close()
+
+    at_once(wait, close)
