@@ -97,6 +97,6 @@ def _leeway(name: str, budget: float, *, is_turn: bool) -> float:
         case "redis_commands" if is_turn:
             return 8
         case "copies":
-            return 1.5 if is_turn else 0.3  # likewise
+            return 0.1 * budget if is_turn else 0.3  # a timer says how many events are one text
         case _:
             return 0.25  # what a timer adds to one event of many
