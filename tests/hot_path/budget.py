@@ -68,13 +68,13 @@ def _rounded(value: float) -> str:
 
 def faults(title: str, budget: Figures, counted: Figures, leave_out: tuple[str, ...] = ()) -> list[str]:
     """What is more or less than the budget says, in words; ``title`` is of what."""
-    is_turn = "turn" in title
+    is_turn, of_request = "turn" in title, "request" in title
     found = []
     for name in dict.fromkeys([*budget, *counted]):
         if name in (*leave_out, _FOR_PEOPLE):
             continue
         most, now = budget.get(name, 0), counted.get(name, 0)
-        if abs(now - most) > _leeway(name, most, is_turn=is_turn):
+        if abs(now - most) > _leeway(name, most, is_turn=is_turn, of_request=of_request):
             found.append(f"{title}: {name} {_rounded(now)}, {_told(now - most)} than the budget")
             if name == "calls":
                 found.append(f"  of them {_inline(counted[_FOR_PEOPLE])}; before {_inline(budget[_FOR_PEOPLE])}")
@@ -85,15 +85,15 @@ def _told(difference: float) -> str:
     return f"{_rounded(abs(difference))} {'more' if difference > 0 else 'less'}"
 
 
-def _leeway(name: str, budget: float, *, is_turn: bool) -> float:
+def _leeway(name: str, budget: float, *, is_turn: bool, of_request: bool) -> float:
     """How far from the budget is still the same."""
     match name:
         case "calls":
             return max(4, 0.01 * budget)
         case "switches":
             return 6  # an answer of a thread may be there already
-        case "redis_sends" if is_turn:
-            return 1  # a timer says when its events go
+        case "redis_sends" | "client_sends" | "json" if is_turn:
+            return 1 if of_request else 0.5  # a timer says which of its events go together
         case "redis_commands" if is_turn:
             return 8
         case "copies":
