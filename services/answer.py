@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from domain import deltas, events
+from domain.growing_text import GrowingText
 from domain.messages import Image, Part, Reasoning, Text, ToolCall, ToolResult, text_of
 from domain.usage import Usage
 
@@ -17,8 +18,8 @@ class Answer:
     """Takes deltas in; gives events out, small ones joined; and the message's parts at any moment."""
 
     def __init__(self) -> None:
-        self._reasoning: list[str] = []
-        self._text: list[str] = []
+        self._reasoning = GrowingText()
+        self._text = GrowingText()
         self._others: list[Part] = []
         self._tool_calls: dict[int, ToolCall] = {}
         self._outbox: list[events.Event] = []
@@ -67,22 +68,22 @@ class Answer:
                 self._tool_calls.clear()
                 self.usage = self.upstream_state = None
 
-    def _add_text(self, kind: type[events.Content | events.Reasoning], whole: list[str], text: str) -> None:
+    def _add_text(self, kind: type[events.Content | events.Reasoning], whole: GrowingText, text: str) -> None:
         if not text:
             return
         if kind is not self._pending_kind:
             self._join_pending()
             self._pending_kind = kind
         self._pending.append(text)
-        whole.append(text)
+        whole.add(text)
         self.size += len(text)
 
     def _replace(self, delta: deltas.Replacement) -> None:
         text, reasoning = _storable(delta.text), delta.reasoning
-        self._text[:] = [text]
+        self._text = GrowingText(text)
         if reasoning is not None:
             reasoning = _storable(reasoning)
-            self._reasoning[:] = [reasoning] if reasoning else []
+            self._reasoning = GrowingText(reasoning)
         self._emit(events.Replace(content=text, reasoning=reasoning))
         self.size += len(text) + 1  # it is to be saved, even where it is shorter
 
@@ -141,17 +142,17 @@ class Answer:
     def parts(self, *, complete: bool) -> list[Part]:
         """The message so far; tool calls only once their arguments are ``complete``: half ones must never be run."""
         parts: list[Part] = []
-        if self._reasoning:
-            parts.append(Reasoning(text="".join(self._reasoning)))
-        if self._text:
-            parts.append(Text(text="".join(self._text)))
+        if reasoning := str(self._reasoning):
+            parts.append(Reasoning(text=reasoning))
+        if text := str(self._text):
+            parts.append(Text(text=text))
         parts += self._others
         return parts + list(self._tool_calls.values()) if complete else parts
 
     def completion_text(self) -> str:
         """All that the model wrote, for counting."""
         calls = [call.name + call.arguments for call in self._tool_calls.values()]
-        return "".join([*self._reasoning, *self._text, *calls])
+        return "".join([str(self._reasoning), str(self._text), *calls])
 
 
 def _storable(text: str) -> str:

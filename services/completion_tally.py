@@ -14,6 +14,7 @@ from domain.deltas import (
     UsageReport,
 )
 from domain.generation import FinishReason
+from domain.growing_text import GrowingText
 from domain.messages import Image, ToolCall
 from domain.usage import Usage
 
@@ -24,8 +25,8 @@ class CompletionTally:
     __slots__ = ("_calls", "_reasoning", "_text", "finish_reason", "images", "outcomes", "size", "usage", "wire")
 
     def __init__(self) -> None:
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
+        self._text = GrowingText()
+        self._reasoning = GrowingText()
         self._calls: dict[int, tuple[str, str, list[str]]] = {}
         self.images: list[Image] = []
         self.outcomes: list[ToolOutcome] = []  # of tools of the server
@@ -37,7 +38,7 @@ class CompletionTally:
     def add(self, delta: Delta) -> None:
         """Take in one delta. Text comes first: an answer is made of it."""
         if isinstance(delta, TextDelta):
-            self._text.append(delta.text)
+            self._text.add(delta.text)
             self.size += len(delta.text)
         elif isinstance(delta, Piece):
             if delta.events:
@@ -45,7 +46,7 @@ class CompletionTally:
             for said in delta.deltas:
                 self.add(said)
         elif isinstance(delta, ReasoningDelta):
-            self._reasoning.append(delta.text)
+            self._reasoning.add(delta.text)
             self.size += len(delta.text)
         elif isinstance(delta, ToolCallDelta):
             self._add_call(delta)
@@ -71,8 +72,8 @@ class CompletionTally:
                 self.images.append(Image(url, alt))
                 self.size += len(url)
             case Replacement(text=text, reasoning=reasoning):
-                self._text = [text]
-                self._reasoning = self._reasoning if reasoning is None else [reasoning]
+                self._text = GrowingText(text)
+                self._reasoning = self._reasoning if reasoning is None else GrowingText(reasoning)
                 self.size += len(text)
             case Restart():
                 self._calls.clear()
@@ -81,12 +82,12 @@ class CompletionTally:
     @property
     def text(self) -> str:
         """The readable answer so far."""
-        return "".join(self._text)
+        return str(self._text)
 
     @property
     def reasoning(self) -> str:
         """What the model thought."""
-        return "".join(self._reasoning)
+        return str(self._reasoning)
 
     @property
     def tool_calls(self) -> list[ToolCall]:
@@ -96,4 +97,4 @@ class CompletionTally:
     def completion_text(self) -> str:
         """All that the model wrote, for counting."""
         calls = [call.name + call.arguments for call in self.tool_calls]
-        return "".join([*self._reasoning, *self._text, *calls])
+        return "".join([self.reasoning, self.text, *calls])

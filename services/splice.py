@@ -1,6 +1,7 @@
 """Joins an answer that was begun anew to what its reader has seen already."""
 
 from domain.deltas import ImageDelta, ReasoningDelta, Replacement, Said, TextDelta
+from domain.growing_text import GrowingText
 
 
 class Splice:
@@ -72,20 +73,18 @@ class _Track:
     """One kind of text: what the reader has of it, and how much of that the present attempt has repeated."""
 
     def __init__(self) -> None:
-        self._pieces: list[str] = []
+        self._shown = GrowingText()
         self._old = ""  # what is to be repeated; empty once it was
         self._at = 0  # how much of it was
 
     def __bool__(self) -> bool:
-        return bool(self._pieces)
+        return bool(self._shown)
 
     def restart(self) -> None:
         self._old, self._at = self.shown(), 0
 
     def shown(self) -> str:
-        if len(self._pieces) > 1:
-            self._pieces = ["".join(self._pieces)]
-        return self._pieces[0] if self._pieces else ""
+        return str(self._shown)
 
     def said(self) -> str:
         return self._old[: self._at] if self._old else self.shown()
@@ -93,8 +92,7 @@ class _Track:
     def add(self, piece: str) -> tuple[str, bool]:
         """What of ``piece`` the reader does not have yet, and whether all that was shown has to go for it."""
         if not self._old:
-            if piece:
-                self._pieces.append(piece)
+            self._shown.add(piece)
             return piece, False
         rest = len(self._old) - self._at
         if self._old.startswith(piece[:rest], self._at):
@@ -107,7 +105,7 @@ class _Track:
         return piece, True
 
     def put(self, text: str) -> None:
-        self._pieces, self._old = [text] if text else [], ""
+        self._shown, self._old = GrowingText(text), ""
 
     def cut(self) -> bool:
         """The present attempt has no more: forget what it did not repeat; whether there was any."""

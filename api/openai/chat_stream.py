@@ -26,6 +26,7 @@ from domain.deltas import (
     WireEvent,
 )
 from domain.errors import AppError, ProviderError
+from domain.growing_text import GrowingText
 from services.stored_completions import AnyCompletion
 
 log = structlog.get_logger()
@@ -82,7 +83,7 @@ class ChatWriter:
         self._waiting: list[bytes] = []  # events that came before the first word
         self._last = b""  # the last of the provider's events
         self._finish_told = self._usage_told = False
-        self._text: list[str] = []  # what the client has
+        self._text = GrowingText()  # what the client has
         self._calls: set[int] = set()  # the tool calls that it has heard of
         self._template: EventTemplate | None = None
 
@@ -166,7 +167,7 @@ class ChatWriter:
         """What is new, in an event; or all that has waited for it."""
         new = self._continued(delta) if isinstance(delta, Replacement) else delta
         if isinstance(new, TextDelta):
-            self._text.append(new.text)
+            self._text.add(new.text)
         first_of_call = isinstance(delta, ToolCallDelta) and delta.index not in self._calls
         if isinstance(delta, ToolCallDelta):
             self._calls.add(delta.index)
@@ -177,7 +178,7 @@ class ChatWriter:
 
     def _continued(self, whole: Replacement) -> TextDelta | None:
         """What the client does not have yet of a text that takes the place of all that it has."""
-        has = "".join(self._text)
+        has = str(self._text)
         if not whole.text.startswith(has):
             raise _diverged()
         rest = whole.text[len(has) :]
