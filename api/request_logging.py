@@ -41,7 +41,9 @@ def init_request_logging(app: Flask, observer: Observer) -> None:
             response.response = body = _Body(response, account)
             if account.is_stream and request.method != "HEAD":
                 # The server reads it without werkzeug in between, which every event would go through.
-                response.direct_passthrough, body.ended = True, response.close
+                response.direct_passthrough = True
+            if response.direct_passthrough:
+                body.ended = response.close  # werkzeug does not hear of its end
         response.call_on_close(account.close)
         return response
 
@@ -127,12 +129,16 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        if self._sent:
-            return next(self._pieces)
-        if not self._began:
-            self._began = True
-            self._account.body_began()
-        piece = next(self._pieces)
+        try:
+            if self._sent:
+                return next(self._pieces)
+            if not self._began:
+                self._began = True
+                self._account.body_began()
+            piece = next(self._pieces)
+        except StopIteration:
+            self.close()
+            raise
         self._sent = True
         self._account.first_piece()
         return piece

@@ -154,8 +154,12 @@ class KeyChecker:
                 raise _unknown()
             mine = _Question()
             question = self._asked.setdefault(key_hash, mine)
-            if question is mine:
+            if question is mine and self._known.get(key_hash) is known:
                 return self._ask(question, key_hash, address, known)
+            if question is mine:  # answered between the two looks
+                del self._asked[key_hash]
+                mine.answered.set()
+                continue
             # A thousand at once would wait for a connection each, all for the same row.
             question.answered.wait()
             if question.failure is not None:

@@ -101,7 +101,7 @@ def test_only_answers_that_have_grown_are_saved_again(app: OpenAPI, admin: Actor
     (live,) = services(app).runner.all()
 
     assert live.checkpointed == live.answer.size
-    assert answer_in(admin, begun.session_id)["content"] == "".join(live.answer._text)
+    assert answer_in(admin, begun.session_id)["content"] == str(live.answer._text)
 
 
 def test_a_late_checkpoint_does_not_touch_a_finished_answer(app: OpenAPI, admin: Actor) -> None:
@@ -109,7 +109,7 @@ def test_a_late_checkpoint_does_not_touch_a_finished_answer(app: OpenAPI, admin:
     (live,) = services(app).runner.all()
     ok(admin.post("/api/v1/chat/stop", {"session_id": begun.session_id}))
     saved = answer_in(admin, begun.session_id)
-    live.answer._text.append(" and this came too late")
+    live.answer._text.add(" and this came too late")
 
     _store(app).checkpoint([(live.turn, live.answer)])
 

@@ -130,7 +130,7 @@ def test_those_who_need_the_answer_wait_for_the_one_who_asks(
         keys.forget(next(iter(keys._known.values())).principal.credential_id)
     else:
         keys._known.clear()
-    read, all_here = keys._read, threading.Barrier(2)
+    read, all_here = keys._read, threading.Barrier(2, timeout=30)
 
     def slowly(key_hash: str, address: str) -> Any:
         all_here.wait()

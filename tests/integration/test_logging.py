@@ -45,6 +45,15 @@ def test_each_request_leaves_one_line_with_its_id_duration_and_time_to_first_byt
     assert 0 < float(str(lines[0]["ttft_ms"])) <= float(str(lines[0]["duration_ms"]))
 
 
+def test_a_file_that_was_read_to_its_end_has_its_line_and_is_closed(user: Actor, log_file: Path) -> None:
+    response = user.get("/api/v1/docs/docs.js")
+
+    assert b"SwaggerUIBundle" in response.get_data()
+
+    line = [record for record in _records(log_file) if record["event"] == "request"][-1]
+    assert (line["path"], line["status"]) == ("/api/v1/docs/docs.js", 200)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_line_of_an_answer_that_is_not_stored_says_who_gave_it_and_how_it_ended(
     user: Actor, log_file: Path, stream: bool

@@ -274,7 +274,7 @@ def test_the_longer_of_the_checkpoint_and_the_log_is_kept(
     eventually(lambda: len(_replayed(nodes[1], begun.generation_id)) > 2)
     (live,) = services(nodes[0]).runner.all()
     time.sleep(0.5)
-    live.answer._text.append(" and more, of which the log does not know")
+    live.answer._text.add(" and more, of which the log does not know")
     live.answer.size += 1
     services(nodes[0]).keeper.tick(all_duties=False)
     saved = answer_in(here, begun.session_id)["content"]
