@@ -409,11 +409,10 @@ def test_workers_that_write_the_same_budgets_never_stop_each_other(books: Books,
 # What goes wrong
 
 
+@pytest.mark.parametrize("database_kind", ["mariadb", "postgresql"], indirect=True)  # SQLite has one writer
 def test_a_round_that_loses_to_another_transaction_is_repeated(
     books: Books, database_kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if database_kind == "sqlite":
-        pytest.skip("it has one writer")
     number = "1213" if database_kind == "mariadb" else "40P01"
     lose = {
         "1213": "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'deadlock'",
